@@ -1,0 +1,1 @@
+//! Consensus and the replicated store: openraft over RocksDB.

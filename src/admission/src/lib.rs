@@ -1,0 +1,1 @@
+//! What a request must satisfy after it is authorized: mutating and validating admission.

@@ -1,0 +1,1 @@
+//! Defaults and validation of the built-in kinds, one file a kind.

@@ -1,0 +1,1 @@
+//! The API server: chain, registry, watch cache, discovery; exposes a Router.

@@ -1,0 +1,1 @@
+//! Pull, verify, store and compile images.

@@ -1,0 +1,1 @@
+//! Services: a pure rule set, the proxy and activator, connection hand-off.

@@ -1,0 +1,1 @@
+//! Runs WebAssembly containers with wasmtime.

@@ -1,0 +1,1 @@
+//! The runtime service: image service and container runtimes behind one CRI socket.

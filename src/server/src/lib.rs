@@ -1,0 +1,1 @@
+//! Builds, orders and drains the server role.

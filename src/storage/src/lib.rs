@@ -1,0 +1,1 @@
+//! The etcd-shaped multi-version keyspace on RocksDB.
