@@ -31,3 +31,6 @@ pub const POD_TERMINATION_GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGra
 pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 /// Annotation of a pod: where it came from; `api` for the API server.
 pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+/// Annotation of an image that is "pulled": take it from this file of the node (a `.wasm` file or an OCI archive) and
+/// call it by the image's name. Coracle's own extension, behind `coracle image import`.
+pub const IMPORT_FILE: &str = "coracle.dev/import-file";
