@@ -1,0 +1,244 @@
+//! The cluster's authority, and the certificates and kubeconfigs that it signs.
+//!
+//! Everything is in one folder, readable by its owner alone. The authority is made once; leaf certificates are made when
+//! they are asked for, so that a restart renews them.
+
+use std::{
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use component_base::Clock;
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+
+/// How long the authority is good for: longer than the hardware.
+const AUTHORITY_DAYS: i64 = 3650 * 2;
+/// How long a leaf is good for.
+const LEAF_DAYS: i64 = 365;
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// The disk refused.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{} does not hold what it should: {reason}", path.display())]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate cannot be made of what was asked.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+}
+
+/// A certificate and its key, PEM.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// The certificate.
+    pub certificate: String,
+    /// The key (PKCS #8).
+    pub key: String,
+}
+
+/// The cluster's authority.
+pub struct ClusterCa {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl ClusterCa {
+    /// Reads the authority from `folder`, or makes it there.
+    ///
+    /// # Errors
+    /// When the folder cannot be used or holds something else.
+    pub fn open_or_create(folder: &Path, clock: &dyn Clock) -> Result<Self, PkiError> {
+        let (certificate_path, key_path) = (folder.join("ca.crt"), folder.join("ca.key"));
+        make_folder(folder)?;
+        if !certificate_path.exists() {
+            let key = KeyPair::generate()?;
+            let mut params = CertificateParams::default();
+            params.distinguished_name = name("coracle-ca", &[]);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages =
+                vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+            validity(&mut params, clock.now(), AUTHORITY_DAYS);
+            let certificate = params.self_signed(&key)?;
+            // The key first: a certificate without it would be taken for the authority.
+            write_private(&key_path, key.serialize_pem().as_bytes())?;
+            write_private(&certificate_path, certificate.pem().as_bytes())?;
+        }
+        let certificate = read(&certificate_path)?;
+        let corrupt =
+            |path: &Path, error: rcgen::Error| PkiError::Corrupt { path: path.to_owned(), reason: error.to_string() };
+        let key = KeyPair::from_pem(&read(&key_path)?).map_err(|error| corrupt(&key_path, error))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(|error| corrupt(&certificate_path, error))?;
+        Ok(Self { issuer, certificate })
+    }
+
+    /// The authority's own certificate, PEM.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate
+    }
+
+    /// A client's certificate: user `user` in `groups`.
+    ///
+    /// # Errors
+    /// When the names cannot stand in a certificate.
+    pub fn client(&self, user: &str, groups: &[&str], now: Timestamp) -> Result<Certified, PkiError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name(user, groups);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.leaf(params, now)
+    }
+
+    /// A server's certificate for `names`: host names and addresses.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn server(&self, common_name: &str, names: &[String], now: Timestamp) -> Result<Certified, PkiError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name(common_name, &[]);
+        for alternative in names {
+            params.subject_alt_names.push(match alternative.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(alternative.as_str().try_into()?),
+            });
+        }
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.leaf(params, now)
+    }
+
+    /// Signs a certificate signing request (PEM) as it stands.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn sign_request(&self, request: &str, now: Timestamp) -> Result<String, PkiError> {
+        let mut request = CertificateSigningRequestParams::from_pem(request)?;
+        validity(&mut request.params, now, LEAF_DAYS);
+        Ok(request.signed_by(&self.issuer)?.pem())
+    }
+
+    fn leaf(&self, mut params: CertificateParams, now: Timestamp) -> Result<Certified, PkiError> {
+        validity(&mut params, now, LEAF_DAYS);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Certified { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+}
+
+fn name(common_name: &str, organizations: &[&str]) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    for organization in organizations {
+        name.push(DnType::OrganizationName, *organization);
+    }
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+/// From a little before now, for clocks that differ.
+fn validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
+    let at = |hours: i64| {
+        let moment = now.checked_add(SignedDuration::from_hours(hours)).unwrap_or(now);
+        let date = moment.to_zoned(jiff::tz::TimeZone::UTC).date();
+        rcgen::date_time_ymd(
+            i32::from(date.year()),
+            u8::try_from(date.month()).unwrap_or(1),
+            u8::try_from(date.day()).unwrap_or(1),
+        )
+    };
+    params.not_before = at(-24);
+    params.not_after = at(days * 24);
+}
+
+/// A kubeconfig, YAML.
+pub fn kubeconfig(server: &str, authority: &str, user: &str, client: &Certified) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let encode = |pem: &str| STANDARD.encode(pem);
+    format!(
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: coracle\n  cluster:\n    certificate-authority-data: {}\n    \
+         server: {server}\ncontexts:\n- name: coracle\n  context:\n    cluster: coracle\n    user: {user}\n\
+         current-context: coracle\npreferences: {{}}\nusers:\n- name: {user}\n  user:\n    \
+         client-certificate-data: {}\n    client-key-data: {}\n",
+        encode(authority),
+        encode(&client.certificate),
+        encode(&client.key),
+    )
+}
+
+fn read(path: &Path) -> Result<String, PkiError> {
+    fs::read_to_string(path).map_err(|source| PkiError::File { path: path.to_owned(), source })
+}
+
+/// Makes a folder that only its owner may enter.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn make_folder(folder: &Path) -> Result<(), PkiError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| PkiError::File { path: folder.to_owned(), source })
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
+    let staged = path.with_extension("new");
+    let write = || {
+        // A staged file that an earlier crash left may have any mode.
+        match fs::remove_file(&staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
+        io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()?;
+        fs::rename(&staged, path)
+    };
+    write().map_err(|source| PkiError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use component_base::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn the_authority_is_made_once_and_its_key_is_private() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = ClusterCa::open_or_create(folder.path(), &SystemClock).expect("made");
+        let again = ClusterCa::open_or_create(folder.path(), &SystemClock).expect("read");
+        assert_eq!(first.certificate_pem(), again.certificate_pem());
+        let mode = fs::metadata(folder.path().join("ca.key")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_broken_authority_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        ClusterCa::open_or_create(folder.path(), &SystemClock).expect("made");
+        fs::write(folder.path().join("ca.key"), "nonsense").expect("written");
+        let error = ClusterCa::open_or_create(folder.path(), &SystemClock).err().expect("refused");
+        assert!(error.to_string().contains("ca.key"), "{error}");
+    }
+}
