@@ -1,0 +1,184 @@
+//! What exists in a cluster before anyone adds to it: namespaces, roles, priorities, and the Service `kubernetes`.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use serde_json::{Value, json};
+use storage::StoreError;
+
+use crate::{
+    core::Core,
+    encoding, keys,
+    registry::{
+        commit::{Mutation, Outcome},
+        meta, strategy,
+    },
+};
+
+/// Objects written in one transaction.
+const BATCH: usize = 64;
+
+/// Creates what is not there, and brings the endpoint of the Service `kubernetes` up to date.
+///
+/// # Errors
+/// When the store fails.
+pub async fn bootstrap(core: &Arc<Core>) -> Result<(), StoreError> {
+    let mut wanted: Vec<Value> = namespaces();
+    wanted.extend(auth::bootstrap::objects());
+    wanted.extend(own(core));
+    for batch in wanted.chunks(BATCH) {
+        create_missing(core, batch).await?;
+    }
+    for object in endpoints(core) {
+        bring_up_to_date(core, object).await?;
+    }
+    core.cacher.fresh().await.map_err(|behind| {
+        StoreError::Unavailable(format!("the watch cache is at {} of {}", behind.current, behind.wanted))
+    })?;
+    core.bootstrapped.store(true, Ordering::Release);
+    Ok(())
+}
+
+fn namespaces() -> Vec<Value> {
+    ["default", "kube-system", "kube-public", "kube-node-lease"]
+        .map(|name| {
+            json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+                "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
+            })
+        })
+        .to_vec()
+}
+
+fn own(core: &Core) -> Vec<Value> {
+    let address = core.config.service_range.at(1).to_string();
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": "kubernetes", "namespace": "default",
+                "labels": {"component": "apiserver", "provider": "kubernetes"},
+            },
+            "spec": {
+                "clusterIP": address, "clusterIPs": [address], "type": "ClusterIP", "sessionAffinity": "None",
+                "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": core.config.advertised.port()}],
+            },
+            "status": {"loadBalancer": {}},
+        }),
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+            "metadata": {"name": address, "labels": {
+                "ipaddress.kubernetes.io/ip-family": "IPv4", "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            }},
+            "spec": {"parentRef": {"group": "", "resource": "services", "namespace": "default", "name": "kubernetes"}},
+        }),
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [core.config.service_range.to_string()]},
+            "status": {"conditions": [{
+                "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes Service CIDR is ready",
+                "lastTransitionTime": meta::time(core.clock.now()),
+            }]},
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+            "data": {"client-ca-file": core.config.cluster_ca},
+        }),
+    ]
+}
+
+fn endpoints(core: &Core) -> Vec<Value> {
+    let (host, port) = (core.config.advertised.ip().to_string(), core.config.advertised.port());
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {
+                "endpointslice.kubernetes.io/skip-mirror": "true",
+            }},
+            "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [host], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }),
+    ]
+}
+
+/// Where an object belongs; `None` for a kind that is not served.
+fn place(core: &Core, object: &Value) -> Option<(String, String, String)> {
+    let api_version = object.get("apiVersion").and_then(Value::as_str)?;
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let kind = object.get("kind").and_then(Value::as_str)?;
+    let resource =
+        core.table.resources(group, version).iter().find(|resource| resource.kind == kind && resource.is_stored())?;
+    let (group, name) = strategy::storage_of(&resource.group, &resource.name);
+    let key = keys::object(meta::text(object, "namespace"), meta::text(object, "name"));
+    Some((group.to_owned(), name.to_owned(), key))
+}
+
+fn prepared(core: &Core, object: &Value) -> Value {
+    let mut object = object.clone();
+    meta::remove(&mut object, "resourceVersion");
+    meta::set(&mut object, "uid", core.entropy.uuid());
+    meta::set(&mut object, "creationTimestamp", meta::time(core.clock.now()));
+    object
+}
+
+async fn create_missing(core: &Core, objects: &[Value]) -> Result<(), StoreError> {
+    let mut mutation = Mutation::default();
+    let mut any = false;
+    for object in objects {
+        let Some((group, resource, key)) = place(core, object) else {
+            tracing::warn!(kind = %object["kind"], "an object of the bootstrap data is of a kind that is not served");
+            continue;
+        };
+        if core.cacher.resource(&group, &resource).is_some_and(|cache| cache.get(&key).is_some()) {
+            continue;
+        }
+        any = true;
+        let full = bytes::Bytes::from(keys::prefix(&group, &resource) + &key);
+        mutation.absent(full.clone()).put(full, encoding::encode(&prepared(core, object)).stored().clone());
+    }
+    if any && mutation.commit(&core.store).await? == Outcome::Refused {
+        // Another server is doing the same; what is missing still is created one by one.
+        core.cacher.fresh().await.ok();
+        for object in objects {
+            let Some((group, resource, key)) = place(core, object) else { continue };
+            let full = bytes::Bytes::from(keys::prefix(&group, &resource) + &key);
+            let mut one = Mutation::default();
+            one.absent(full.clone()).put(full, encoding::encode(&prepared(core, object)).stored().clone());
+            one.commit(&core.store).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn bring_up_to_date(core: &Core, object: Value) -> Result<(), StoreError> {
+    let Some((group, resource, key)) = place(core, &object) else { return Ok(()) };
+    let full = bytes::Bytes::from(keys::prefix(&group, &resource) + &key);
+    let present = core.cacher.resource(&group, &resource).and_then(|cache| cache.get(&key));
+    let mut mutation = Mutation::default();
+    match present {
+        None => {
+            mutation.absent(full.clone()).put(full, encoding::encode(&prepared(core, &object)).stored().clone());
+        }
+        Some(entry) => {
+            let mut changed = entry.decode();
+            for (field, value) in object.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata") {
+                changed[field.as_str()] = value.clone();
+            }
+            let encoded = encoding::encode(&changed);
+            if encoded.stored() == entry.encoded.stored() {
+                return Ok(());
+            }
+            mutation.unchanged(full.clone(), entry.written).put(full, encoded.stored().clone());
+        }
+    }
+    mutation.commit(&core.store).await?;
+    Ok(())
+}
