@@ -1,0 +1,137 @@
+//! The binary form of an [`Outcome`].
+
+use super::{CodecError, Reader, Writer, begin, open};
+use crate::{KeyValue, OpResponse, Outcome, RangeResponse, Refusal, TxnResponse};
+
+impl Outcome {
+    /// Its binary form.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = begin();
+        match self {
+            Self::Done { revision } => {
+                writer.u8(1);
+                writer.u64(*revision);
+            }
+            Self::Txn(response) => {
+                writer.u8(2);
+                writer.bool(response.succeeded);
+                writer.u64(response.revision);
+                writer.list(&response.responses, step);
+            }
+            Self::Refused(refusal) => {
+                writer.u8(3);
+                refused(&mut writer, refusal);
+            }
+        }
+        writer.done()
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// When the bytes are not what [`Outcome::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = open(bytes)?;
+        let outcome = match reader.u8()? {
+            1 => Self::Done { revision: reader.u64()? },
+            2 => Self::Txn(TxnResponse {
+                succeeded: reader.bool()?,
+                revision: reader.u64()?,
+                responses: reader.list(read_step)?,
+            }),
+            3 => Self::Refused(read_refused(&mut reader)?),
+            found => return Err(CodecError::Unknown { what: "outcome", found }),
+        };
+        reader.done()?;
+        Ok(outcome)
+    }
+}
+
+fn refused(writer: &mut Writer, refusal: &Refusal) {
+    match refusal {
+        Refusal::Compacted { requested, compacted } => {
+            writer.u8(1);
+            writer.u64(*requested);
+            writer.u64(*compacted);
+        }
+        Refusal::FutureRevision { requested, current } => {
+            writer.u8(2);
+            writer.u64(*requested);
+            writer.u64(*current);
+        }
+        Refusal::TooLarge { size, limit } => {
+            writer.u8(3);
+            writer.u64(*size as u64);
+            writer.u64(*limit as u64);
+        }
+        Refusal::Invalid(message) => {
+            writer.u8(4);
+            writer.bytes(message.as_bytes());
+        }
+    }
+}
+
+fn read_refused(reader: &mut Reader) -> Result<Refusal, CodecError> {
+    let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(match reader.u8()? {
+        1 => Refusal::Compacted { requested: reader.u64()?, compacted: reader.u64()? },
+        2 => Refusal::FutureRevision { requested: reader.u64()?, current: reader.u64()? },
+        3 => Refusal::TooLarge { size: size(reader.u64()?), limit: size(reader.u64()?) },
+        4 => Refusal::Invalid(String::from_utf8_lossy(&reader.bytes()?).into_owned()),
+        found => return Err(CodecError::Unknown { what: "refusal", found }),
+    })
+}
+
+fn key_value(writer: &mut Writer, kv: &KeyValue) {
+    writer.bytes(&kv.key);
+    writer.bytes(&kv.value);
+    writer.u64(kv.create_revision);
+    writer.u64(kv.mod_revision);
+    writer.u64(kv.version);
+    writer.i64(kv.lease);
+}
+
+fn read_key_value(reader: &mut Reader) -> Result<KeyValue, CodecError> {
+    Ok(KeyValue {
+        key: reader.bytes()?,
+        value: reader.bytes()?,
+        create_revision: reader.u64()?,
+        mod_revision: reader.u64()?,
+        version: reader.u64()?,
+        lease: reader.i64()?,
+    })
+}
+
+fn step(writer: &mut Writer, response: &OpResponse) {
+    match response {
+        OpResponse::Put { prev_kv } => {
+            writer.u8(1);
+            writer.option(prev_kv.as_ref(), key_value);
+        }
+        OpResponse::DeleteRange { prev_kvs } => {
+            writer.u8(2);
+            writer.list(prev_kvs, key_value);
+        }
+        OpResponse::Range(response) => {
+            writer.u8(3);
+            writer.u64(response.revision);
+            writer.list(&response.kvs, key_value);
+            writer.bool(response.more);
+            writer.u64(response.count);
+        }
+    }
+}
+
+fn read_step(reader: &mut Reader) -> Result<OpResponse, CodecError> {
+    Ok(match reader.u8()? {
+        1 => OpResponse::Put { prev_kv: reader.option(read_key_value)? },
+        2 => OpResponse::DeleteRange { prev_kvs: reader.list(read_key_value)? },
+        3 => OpResponse::Range(RangeResponse {
+            revision: reader.u64()?,
+            kvs: reader.list(read_key_value)?,
+            more: reader.bool()?,
+            count: reader.u64()?,
+        }),
+        found => return Err(CodecError::Unknown { what: "answer to a step", found }),
+    })
+}

@@ -1,0 +1,288 @@
+//! Changing the keyspace: commands in, one atomic batch out.
+//!
+//! A session sees the database as it was when the session began, and over it what it changed itself. So several commands
+//! can go into one batch, each seeing the ones before, and nothing is visible to anyone before [`Session::commit`].
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use rocksdb::WriteBatch;
+
+use super::{
+    Keyspace,
+    layout::{self, Change, INDEX, Position, REVISIONS, STATE, Version, state},
+    leases::LeaseChanges,
+    view::View,
+};
+use crate::{
+    Command, Event, EventKind, KeyRange, KeyValue, Op, OpResponse, Outcome, RangeRequest, RangeResponse, Refusal,
+    StoreError, Txn, TxnResponse, WatchBatch, command,
+};
+
+/// The one writer.
+pub struct Session<'a> {
+    keyspace: &'a Keyspace,
+    view: View<'a>,
+    batch: WriteBatch,
+    revision: u64,
+    compacted: u64,
+    /// What this session made of keys; `None` is deleted.
+    present: BTreeMap<Bytes, Option<KeyValue>>,
+    leases: LeaseChanges,
+    changed: Vec<WatchBatch>,
+    _only: MutexGuard<'a, ()>,
+}
+
+/// The changes of the one revision that a transaction makes.
+struct Changes {
+    revision: u64,
+    events: Vec<Event>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(keyspace: &'a Keyspace) -> Self {
+        let only = keyspace.inner.writing.lock();
+        Self {
+            keyspace,
+            view: View::new(&keyspace.inner.database),
+            batch: WriteBatch::default(),
+            revision: keyspace.revision(),
+            compacted: keyspace.compacted_revision(),
+            present: BTreeMap::new(),
+            leases: LeaseChanges::default(),
+            changed: Vec::new(),
+            _only: only,
+        }
+    }
+
+    /// The batch that the session writes, to add to it what has to be true together with its changes.
+    pub fn batch(&mut self) -> &mut WriteBatch {
+        &mut self.batch
+    }
+
+    /// Applies one command. The same commands give the same outcomes and the same state everywhere.
+    ///
+    /// # Errors
+    /// Only when the disk fails: a command that cannot be done has the outcome [`Outcome::Refused`].
+    pub fn apply(&mut self, command: &Command) -> Result<Outcome, StoreError> {
+        let outcome = match command {
+            Command::Txn(txn) => self.txn(txn)?.map(Outcome::Txn),
+            Command::Compact { revision } => self.compact(*revision),
+            Command::LeaseGrant(lease) => {
+                self.leases.grant(*lease);
+                self.done()
+            }
+            Command::LeaseRevoke { id } => self.revoke(*id)?,
+        };
+        Ok(outcome.unwrap_or_else(Outcome::Refused))
+    }
+
+    /// Writes everything at once, then lets readers and watches see it.
+    ///
+    /// # Errors
+    /// When the disk refuses; then nothing has changed.
+    pub fn commit(self) -> Result<(), StoreError> {
+        self.write(false)
+    }
+
+    /// As [`Session::commit`], and durably.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn commit_synced(self) -> Result<(), StoreError> {
+        self.write(true)
+    }
+
+    fn write(mut self, durably: bool) -> Result<(), StoreError> {
+        let inner = &self.keyspace.inner;
+        let database = &inner.database;
+        let family = database.family(STATE);
+        if !self.changed.is_empty() {
+            self.batch.put_cf(family, state::REVISION, self.revision.to_be_bytes());
+        }
+        let compacts = self.compacted > self.keyspace.compacted_revision();
+        if compacts {
+            self.batch.put_cf(family, state::COMPACTED, self.compacted.to_be_bytes());
+        }
+        self.leases.write(database, &mut self.batch);
+        if durably {
+            database.write_synced(self.batch)?
+        } else {
+            database.write(self.batch)?
+        }
+        inner.revision.store(self.revision, Ordering::Release);
+        if compacts {
+            inner.compacted.send_replace(self.compacted);
+        }
+        inner.hub.publish(&self.changed);
+        Ok(())
+    }
+
+    fn done(&self) -> Result<Outcome, Refusal> {
+        Ok(Outcome::Done { revision: self.revision })
+    }
+
+    fn compact(&mut self, revision: u64) -> Result<Outcome, Refusal> {
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision { requested: revision, current: self.revision });
+        }
+        if revision <= self.compacted {
+            return Err(Refusal::Compacted { requested: revision, compacted: self.compacted });
+        }
+        self.compacted = revision;
+        self.done()
+    }
+
+    fn revoke(&mut self, id: i64) -> Result<Result<Outcome, Refusal>, StoreError> {
+        let database = self.view.database();
+        if self.leases.get(database, id)?.is_none() {
+            return Ok(Err(Refusal::Invalid(format!("there is no lease {id}"))));
+        }
+        let mut changes = self.begin();
+        for key in self.leases.keys(database, id)? {
+            if let Some(previous) = self.get(&key)? {
+                self.delete(&mut changes, previous);
+            }
+        }
+        self.leases.revoke(id);
+        self.end(changes);
+        Ok(self.done())
+    }
+
+    fn txn(&mut self, txn: &Txn) -> Result<Result<TxnResponse, Refusal>, StoreError> {
+        if let Err(refusal) = command::check(txn) {
+            return Ok(Err(refusal));
+        }
+        let mut succeeded = true;
+        for compare in &txn.compare {
+            succeeded &= compare.holds(self.get(compare.key())?.as_ref());
+        }
+        let ops = if succeeded { &txn.success } else { &txn.failure };
+        // Everything that refuses comes before the first change: a refused transaction has changed nothing.
+        for op in ops {
+            if let Op::Put { lease, .. } = op
+                && *lease != 0
+                && self.leases.get(self.view.database(), *lease)?.is_none()
+            {
+                return Ok(Err(Refusal::Invalid(format!("there is no lease {lease}"))));
+            }
+        }
+        let mut changes = self.begin();
+        let mut responses = Vec::with_capacity(ops.len());
+        for op in ops {
+            responses.push(match op {
+                Op::Put { key, value, lease } => {
+                    let prev_kv = self.get(key)?;
+                    self.put(&mut changes, key, value, *lease, prev_kv.clone());
+                    OpResponse::Put { prev_kv }
+                }
+                Op::DeleteRange { range } => {
+                    let prev_kvs = self.all(range)?;
+                    for previous in &prev_kvs {
+                        self.delete(&mut changes, previous.clone());
+                    }
+                    OpResponse::DeleteRange { prev_kvs }
+                }
+                Op::Range(request) => OpResponse::Range(self.range(request, &changes)?),
+            });
+        }
+        self.end(changes);
+        Ok(Ok(TxnResponse { succeeded, revision: self.revision, responses }))
+    }
+
+    /// The present version of a key.
+    fn get(&self, key: &Bytes) -> Result<Option<KeyValue>, StoreError> {
+        match self.present.get(key) {
+            Some(present) => Ok(present.clone()),
+            None => self.view.get(key, u64::MAX),
+        }
+    }
+
+    /// The present versions of a range, in order.
+    fn all(&self, range: &KeyRange) -> Result<Vec<KeyValue>, StoreError> {
+        if range.end.is_none() {
+            return Ok(self.get(&range.start)?.into_iter().collect());
+        }
+        let before = self.view.range(&RangeRequest::new(range.clone()), u64::MAX)?;
+        let mut kvs: BTreeMap<Bytes, KeyValue> = before.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect();
+        for (key, present) in &self.present {
+            if range.contains(key) {
+                match present {
+                    Some(kv) => kvs.insert(key.clone(), kv.clone()),
+                    None => kvs.remove(key),
+                };
+            }
+        }
+        Ok(kvs.into_values().collect())
+    }
+
+    fn range(&self, request: &RangeRequest, changes: &Changes) -> Result<RangeResponse, StoreError> {
+        let revision = if changes.events.is_empty() { self.revision } else { changes.revision };
+        let mut kvs = self.all(&request.range)?;
+        let count = kvs.len() as u64;
+        if request.count_only {
+            kvs.clear();
+        } else if request.limit > 0 {
+            kvs.truncate(request.limit);
+        }
+        if request.keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        }
+        let more = !request.count_only && count > kvs.len() as u64;
+        Ok(RangeResponse { revision, kvs, more, count })
+    }
+
+    fn begin(&self) -> Changes {
+        Changes { revision: self.revision + 1, events: Vec::new() }
+    }
+
+    fn end(&mut self, changes: Changes) {
+        if !changes.events.is_empty() {
+            self.revision = changes.revision;
+            self.changed.push(WatchBatch { revision: changes.revision, events: changes.events.into() });
+        }
+    }
+
+    fn put(&mut self, changes: &mut Changes, key: &Bytes, value: &Bytes, lease: i64, prev_kv: Option<KeyValue>) {
+        let kv = KeyValue {
+            key: key.clone(),
+            value: value.clone(),
+            create_revision: prev_kv.as_ref().map_or(changes.revision, |previous| previous.create_revision),
+            mod_revision: changes.revision,
+            version: prev_kv.as_ref().map_or(0, |previous| previous.version) + 1,
+            lease,
+        };
+        self.record(changes, Event { kind: EventKind::Put, kv, prev_kv });
+    }
+
+    fn delete(&mut self, changes: &mut Changes, previous: KeyValue) {
+        let kv = KeyValue {
+            key: previous.key.clone(),
+            value: Bytes::new(),
+            create_revision: 0,
+            mod_revision: changes.revision,
+            version: 0,
+            lease: 0,
+        };
+        self.record(changes, Event { kind: EventKind::Delete, kv, prev_kv: Some(previous) });
+    }
+
+    fn record(&mut self, changes: &mut Changes, event: Event) {
+        let database = self.view.database();
+        let deleted = event.kind == EventKind::Delete;
+        // The steps of a transaction are bounded far below u32, and its deletions by the keys there are.
+        let number = u32::try_from(changes.events.len()).unwrap_or(u32::MAX);
+        let position = Position { revision: changes.revision, number };
+        let version = Version::of(&event.kv, number, deleted);
+        self.batch.put_cf(database.family(REVISIONS), position.key(), Change::encode(&event.kv, deleted));
+        let index_key = layout::version_key(&event.kv.key, changes.revision);
+        self.batch.put_cf(database.family(INDEX), index_key, version.encode());
+        if let Some(previous) = &event.prev_kv {
+            self.leases.detach(previous.lease, &previous.key);
+        }
+        self.leases.attach(event.kv.lease, &event.kv.key);
+        self.present.insert(event.kv.key.clone(), (!deleted).then(|| event.kv.clone()));
+        changes.events.push(event);
+    }
+}
