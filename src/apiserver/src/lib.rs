@@ -19,6 +19,7 @@ pub mod core;
 pub mod discovery;
 pub mod encoding;
 pub mod endpoints;
+mod facts;
 pub mod fail;
 mod health;
 pub mod inprocess;
@@ -34,6 +35,8 @@ pub mod reviews;
 mod schemas;
 pub mod serve;
 mod server;
+#[cfg(test)]
+mod server_test;
 pub mod subresources;
 mod tables;
 pub mod version;

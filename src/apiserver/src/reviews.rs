@@ -11,7 +11,7 @@ use crate::{
     chain::authorize,
     core::Core,
     endpoints::{Answer, Context, Failure, Presenter, body, options::WriteOptions},
-    fail,
+    fail, managed_fields,
     registry::meta,
     resources::Resource,
 };
@@ -31,6 +31,8 @@ pub async fn route(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
     let mut review =
         body::decode(core, &target, &context.headers, &bytes, options.field_validation, &context.warnings)?;
     meta::metadata(&mut review);
+    let manager = context.field_manager(options.field_manager.as_deref());
+    managed_fields::on_create(resource, &mut review, &manager, core.clock.now());
     let status = match resource.name.as_str() {
         "tokenreviews" => token(core, &review)?,
         "selfsubjectreviews" => {

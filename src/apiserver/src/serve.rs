@@ -130,6 +130,8 @@ async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream) -
         async move { Ok::<_, std::convert::Infallible>(chain::handle(core, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    // As Go writes them: some clients look for headers by their exact letters.
+    builder.http1().title_case_headers(true);
     builder.http2().max_concurrent_streams(STREAMS_MAX);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);

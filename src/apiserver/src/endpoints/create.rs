@@ -44,6 +44,8 @@ pub async fn create_object(
     mut object: Value,
     options: &WriteOptions,
 ) -> Result<Value, Failure> {
+    // What admission looks up (namespaces, service accounts, addresses in use) must be what was acknowledged before.
+    core.cacher.fresh().await?;
     let namespace = resource.namespace_of(&context.info).to_owned();
     check_namespace(resource, &mut object, &namespace)?;
     if !meta::text(&object, "resourceVersion").is_empty() {

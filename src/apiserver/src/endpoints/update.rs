@@ -100,13 +100,9 @@ pub async fn update_object(
     let key = keys::object(namespace, name);
     let cache = resource.cache(&core.cacher);
     let missing = || Box::new(fail::not_found(&resource.group, &resource.name, name));
-    let mut entry = match cache.get(&key) {
-        Some(entry) => entry,
-        None => {
-            core.cacher.fresh().await?;
-            cache.get(&key).ok_or_else(missing)?
-        }
-    };
+    // Also what admission looks up, and a change that turns out to be none, must be of a state that was acknowledged.
+    core.cacher.fresh().await?;
+    let mut entry = cache.get(&key).ok_or_else(missing)?;
     let mut certain = false;
     for _ in 0..ATTEMPTS {
         let result = attempt(core, context, resource, side, &candidate, &entry, options).await;

@@ -1,0 +1,307 @@
+//! The whole API server over a real store, entered in process.
+
+use std::sync::Arc;
+
+use auth::UserInfo;
+use axum::body::Body;
+use component_base::{OsEntropy, SharedClock, SharedEntropy, SystemClock, Tasks, metrics::Metrics};
+use futures::StreamExt;
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::{ApiServer, Config, Parts, ServiceRange};
+
+struct Cluster {
+    server: ApiServer,
+    tasks: Tasks,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let entropy: SharedEntropy = Arc::new(OsEntropy);
+        let issuer = "https://kubernetes.default.svc.cluster.local";
+        let tokens = auth::TokenSigner::open_or_create(&folder.path().join("sa.key"), issuer, entropy.clone()).unwrap();
+        let store = storage::LocalStore::open(&folder.path().join("db")).unwrap();
+        let tasks = Tasks::new();
+        let config = Config {
+            advertised: "127.0.0.1:6443".parse().unwrap(),
+            service_range: ServiceRange::parse("127.96.0.0/16").unwrap(),
+            node_ports: (30000, 30003),
+            issuer: issuer.into(),
+            kubelet_tls: None,
+            cluster_ca: String::new(),
+        };
+        let server = ApiServer::start(Parts {
+            config,
+            store: Arc::new(store),
+            clock,
+            entropy,
+            tasks: tasks.clone(),
+            metrics: Metrics::new(),
+            tokens: Arc::new(tokens),
+            client_authority: Vec::new(),
+        })
+        .await
+        .unwrap();
+        Self { server, tasks, _folder: folder }
+    }
+
+    async fn send(&self, user: &UserInfo, request: Request<Body>) -> http::Response<Body> {
+        self.server.client_for(user.clone()).oneshot(request).await.unwrap()
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let media = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        self.call_as(&admin(), method, path, media, body.map(|body| body.to_string().into_bytes())).await
+    }
+
+    async fn call_as(
+        &self,
+        user: &UserInfo,
+        method: &str,
+        path: &str,
+        media: &str,
+        body: Option<Vec<u8>>,
+    ) -> (StatusCode, Value) {
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, media);
+        let response = self.send(user, request.body(body.map_or_else(Body::empty, Body::from)).unwrap()).await;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into()))
+    }
+
+    async fn stop(self) {
+        self.tasks.drain().await;
+    }
+}
+
+fn admin() -> UserInfo {
+    UserInfo {
+        name: "admin".into(),
+        groups: vec!["system:masters".into(), "system:authenticated".into()],
+        ..UserInfo::default()
+    }
+}
+
+fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"app": "x"}}, "data": {"k": "v"}})
+}
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_lives_from_its_creation_to_its_deletion() {
+    let cluster = Cluster::start().await;
+    let (status, created) = cluster.call("POST", CONFIG_MAPS, Some(config_map("a"))).await;
+    assert_eq!(status, StatusCode::CREATED, "{created}");
+    let (status, again) = cluster.call("POST", CONFIG_MAPS, Some(config_map("a"))).await;
+    assert_eq!((status, again["reason"].as_str()), (StatusCode::CONFLICT, Some("AlreadyExists")));
+    let (_, read) = cluster.call("GET", &format!("{CONFIG_MAPS}/a"), None).await;
+    assert_eq!(read, created);
+    let (_, list) = cluster.call("GET", &format!("{CONFIG_MAPS}?labelSelector=app%3Dx"), None).await;
+    assert_eq!(list["items"][0]["data"], json!({"k": "v"}));
+    let (_, patched) = cluster.call("PATCH", &format!("{CONFIG_MAPS}/a"), Some(json!({"data": {"k": "w"}}))).await;
+    assert_eq!(patched["data"]["k"], "w");
+    let (status, stale) = cluster.call("PUT", &format!("{CONFIG_MAPS}/a"), Some(created)).await;
+    assert_eq!((status, stale["reason"].as_str()), (StatusCode::CONFLICT, Some("Conflict")), "{stale}");
+    let (_, gone) = cluster.call("DELETE", &format!("{CONFIG_MAPS}/a"), None).await;
+    assert_eq!(gone["status"], "Success");
+    assert_eq!(cluster.call("GET", &format!("{CONFIG_MAPS}/a"), None).await.0, StatusCode::NOT_FOUND);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_stores_nothing() {
+    let cluster = Cluster::start().await;
+    let (status, _) = cluster.call("POST", &format!("{CONFIG_MAPS}?dryRun=All"), Some(config_map("a"))).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(cluster.call("GET", &format!("{CONFIG_MAPS}/a"), None).await.0, StatusCode::NOT_FOUND);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bodies_are_refused_and_leave_nothing_behind() {
+    let cluster = Cluster::start().await;
+    let deep = format!("{{\"data\":{}1{}}}", "[".repeat(5000), "]".repeat(5000)).into_bytes();
+    let cases: [(&str, Vec<u8>, u16); 8] = [
+        ("application/json", b"{\"kind\":\"ConfigMap\",".to_vec(), 400),
+        ("application/json", b"[]".to_vec(), 400),
+        ("application/json", deep, 400),
+        ("application/json", vec![b' '; crate::endpoints::body::LIMIT + 1], 413),
+        ("application/yaml", b"a: [b".to_vec(), 400),
+        ("text/csv", b"a,b".to_vec(), 415),
+        ("application/vnd.kubernetes.protobuf", b"k8s\0".to_vec(), 415),
+        ("application/json", b"{\"kind\":\"Wrong\",\"apiVersion\":\"v1\"}".to_vec(), 400),
+    ];
+    for (media, body, want) in cases {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+        let (status, answer) = cluster.call_as(&admin(), "POST", CONFIG_MAPS, media, Some(body)).await;
+        assert_eq!(status.as_u16(), want, "{media} {shown}: {answer}");
+        assert_eq!(answer["kind"], "Status");
+    }
+    let patch = format!("{CONFIG_MAPS}/a");
+    cluster.call("POST", CONFIG_MAPS, Some(config_map("a"))).await;
+    for (media, body, want) in [
+        ("application/apply-patch+yaml", "a: b", 415),
+        ("application/unknown", "{}", 415),
+        ("application/json-patch+json", "{}", 400),
+        ("application/json-patch+json", "[{\"op\":\"remove\",\"path\":\"/nope\"}]", 422),
+        ("application/merge-patch+json", "{\"a", 400),
+    ] {
+        let (status, answer) = cluster.call_as(&admin(), "PATCH", &patch, media, Some(body.into())).await;
+        assert_eq!(status.as_u16(), want, "{media} {body}: {answer}");
+    }
+    let (_, list) = cluster.call("GET", CONFIG_MAPS, None).await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_a_list_are_of_one_revision() {
+    let cluster = Cluster::start().await;
+    for name in ["a", "b", "c", "d"] {
+        cluster.call("POST", CONFIG_MAPS, Some(config_map(name))).await;
+    }
+    let (_, first) = cluster.call("GET", &format!("{CONFIG_MAPS}?limit=2"), None).await;
+    assert_eq!(first["metadata"]["remainingItemCount"], 2);
+    cluster.call("POST", CONFIG_MAPS, Some(config_map("bb"))).await;
+    cluster.call("DELETE", &format!("{CONFIG_MAPS}/d"), None).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let (_, second) = cluster.call("GET", &format!("{CONFIG_MAPS}?limit=2&continue={token}"), None).await;
+    let names: Vec<&str> =
+        second["items"].as_array().unwrap().iter().filter_map(|item| item["metadata"]["name"].as_str()).collect();
+    assert_eq!(names, ["c", "d"], "as it was when the first page was read");
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_from_a_revision() {
+    let cluster = Cluster::start().await;
+    let (_, created) = cluster.call("POST", CONFIG_MAPS, Some(config_map("a"))).await;
+    let revision = created["metadata"]["resourceVersion"].as_str().unwrap();
+    let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={revision}");
+    let response = cluster.send(&admin(), Request::get(&path).body(Body::empty()).unwrap()).await;
+    let mut events = response.into_body().into_data_stream();
+    cluster.call("PATCH", &format!("{CONFIG_MAPS}/a"), Some(json!({"data": {"k": "w"}}))).await;
+    cluster.call("DELETE", &format!("{CONFIG_MAPS}/a"), None).await;
+    let mut text = Vec::new();
+    while text.iter().filter(|byte| **byte == b'\n').count() < 2 {
+        text.extend_from_slice(&events.next().await.unwrap().unwrap());
+    }
+    let seen: Vec<Value> = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(seen.iter().map(|event| event["type"].as_str().unwrap()).collect::<Vec<_>>(), ["MODIFIED", "DELETED"]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn initial_events_end_with_a_bookmark() {
+    let cluster = Cluster::start().await;
+    cluster.call("POST", CONFIG_MAPS, Some(config_map("a"))).await;
+    let path = format!(
+        "{CONFIG_MAPS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    );
+    let (_, text) = cluster.call("GET", &path, None).await;
+    let events: Vec<Value> = text.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events[0]["type"], "ADDED");
+    assert_eq!(events[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finalizer_holds_an_object_until_it_is_taken_away() {
+    let cluster = Cluster::start().await;
+    let mut held = config_map("a");
+    held["metadata"]["finalizers"] = json!(["example.test/f"]);
+    cluster.call("POST", CONFIG_MAPS, Some(held)).await;
+    let (_, going) = cluster.call("DELETE", &format!("{CONFIG_MAPS}/a"), None).await;
+    assert!(going["metadata"]["deletionTimestamp"].is_string(), "{going}");
+    let patch = json!({"metadata": {"finalizers": null}});
+    let (status, _) = cluster.call("PATCH", &format!("{CONFIG_MAPS}/a"), Some(patch)).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(cluster.call("GET", &format!("{CONFIG_MAPS}/a"), None).await.0, StatusCode::NOT_FOUND);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_made_at_once_never_share_an_address_or_a_port() {
+    let cluster = Arc::new(Cluster::start().await);
+    let services = "/api/v1/namespaces/default/services";
+    let make = |name: String| {
+        let cluster = cluster.clone();
+        async move {
+            let service = json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+                "spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]},
+            });
+            cluster.call("POST", services, Some(service)).await
+        }
+    };
+    let made = futures::future::join_all((0..4).map(|number| make(format!("s{number}")))).await;
+    let mut addresses = Vec::new();
+    let mut ports = Vec::new();
+    for (status, service) in made {
+        assert_eq!(status, StatusCode::CREATED, "{service}");
+        addresses.push(service["spec"]["clusterIP"].as_str().unwrap().to_owned());
+        ports.push(service["spec"]["ports"][0]["nodePort"].as_u64().unwrap());
+    }
+    ports.sort_unstable();
+    assert_eq!(ports, [30000, 30001, 30002, 30003]);
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 4);
+    let (status, full) = make("s9".into()).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{full}");
+    cluster.call("DELETE", &format!("{services}/s0"), None).await;
+    assert_eq!(make("s9".into()).await.0, StatusCode::CREATED, "what is given back can be had again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_does_what_no_role_allows() {
+    let cluster = Cluster::start().await;
+    let bob = UserInfo { name: "bob".into(), groups: vec!["system:authenticated".into()], ..UserInfo::default() };
+    let (status, refused) = cluster.call_as(&bob, "GET", CONFIG_MAPS, "", None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        refused["message"],
+        "configmaps is forbidden: User \"bob\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""
+    );
+    let request = Request::get(CONFIG_MAPS).header("Impersonate-User", "bob").body(Body::empty()).unwrap();
+    assert_eq!(cluster.send(&admin(), request).await.status(), StatusCode::FORBIDDEN);
+    let router = cluster.server.router();
+    let anonymous = router.clone().oneshot(Request::get("/healthz").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(anonymous.status(), StatusCode::OK);
+    let anonymous = router.oneshot(Request::get(CONFIG_MAPS).body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(anonymous.status(), StatusCode::FORBIDDEN);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_names_differ_and_every_resource_can_be_listed() {
+    let cluster = Cluster::start().await;
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "g-"}});
+    let (_, one) = cluster.call("POST", CONFIG_MAPS, Some(object.clone())).await;
+    let (_, other) = cluster.call("POST", CONFIG_MAPS, Some(object)).await;
+    assert_ne!(one["metadata"]["name"], other["metadata"]["name"]);
+    for group in crate::resources::Table::builtin().groups().map(str::to_owned).collect::<Vec<_>>() {
+        let table = crate::resources::Table::builtin();
+        for version in table.versions(&group) {
+            for resource in table.resources(&group, version).iter().filter(|resource| resource.is_stored()) {
+                let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+                let (status, list) = cluster.call("GET", &format!("{root}/{version}/{}", resource.name), None).await;
+                assert_eq!(status, StatusCode::OK, "{group} {}: {list}", resource.name);
+                assert_eq!(list["kind"], resource.list_kind());
+            }
+        }
+    }
+    cluster.stop().await;
+}
