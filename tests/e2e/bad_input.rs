@@ -25,26 +25,9 @@ fn the_api_names_what_is_wrong_with_an_object() {
 }
 
 #[test]
-fn broken_wasm_is_refused_with_its_reason() {
-    let cluster = Cluster::up();
-    let file = cluster.data().join("broken.wasm");
-    fs::write(&file, b"\0asm\x01\0\0\0broken").expect("written");
-    let output = coracle()
-        .args(["image", "import"])
-        .arg(&file)
-        .args(["--name", "coracle.local/broken:v1", "--data-dir"])
-        .arg(cluster.data())
-        .output()
-        .expect("it runs");
-    let error = stderr(&output);
-    assert!(error.contains("broken") || error.contains("invalid"), "{error}");
-    cluster.kubectl(&["get", "nodes"]);
-}
-
-#[test]
 fn a_second_start_on_live_data_names_the_holder() {
     let cluster = Cluster::up();
-    let output = coracle().args(["up", "--listen", "127.0.0.1:0", "--data-dir"]).arg(cluster.data()).output();
+    let output = coracle().args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(cluster.data()).output();
     let error = stderr(&output.expect("it runs"));
     assert!(error.contains(&cluster.pid().to_string()), "{error}");
 }
@@ -64,9 +47,9 @@ fn data_of_a_newer_format_is_left_alone() {
     let mut cluster = Cluster::up();
     cluster.kill();
     let format = cluster.data().join("server/store/FORMAT");
-    fs::write(&format, "999\n").expect("written");
+    fs::write(&format, "coracle-store 999\n").expect("written");
     let output = coracle().args(["server", "--listen", "127.0.0.1:0", "--data-dir"]).arg(cluster.data()).output();
     let error = stderr(&output.expect("it runs"));
     assert!(error.contains("999"), "{error}");
-    assert_eq!(fs::read_to_string(format).expect("still there"), "999\n");
+    assert_eq!(fs::read_to_string(format).expect("still there"), "coracle-store 999\n");
 }

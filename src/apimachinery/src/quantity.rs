@@ -1,164 +1,323 @@
-//! Quantities: fixed-point numbers with a suffix, as resource amounts are written (`100m`, `1.5Gi`, `2e3`).
-//!
-//! The canonical form is Kubernetes' (`k8s.io/apimachinery/pkg/api/resource`): no precision is lost above a nano, the
-//! exponent or suffix is as large as it can be with no fraction left, and the family of the suffix stays.
+//! Amounts of resources (`500m`, `1Gi`), parsed, compared, added and written exactly as Go's `resource.Quantity` does.
 
-use std::{cmp::Ordering, fmt, str::FromStr};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
-/// Nano is the finest that a quantity can say; finer amounts are rounded up.
-const NANOS: i128 = 1_000_000_000;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
-/// How a quantity writes its magnitude.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Digits that an `i128` always holds.
+const MAX_DIGITS: usize = 38;
+/// Finest amount there is: a billionth.
+const NANO: i32 = -9;
+/// Digits that Go's fast path takes.
+const MAX_FAST_DIGITS: i64 = 18;
+/// Exponents beyond which an amount is only ever infinite or nothing.
+const MAX_EXPONENT: i32 = 10_000;
+
+/// How an amount is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Format {
-    /// Powers of 1024: `Ki`, `Mi`, ….
-    BinarySi,
-    /// Powers of 1000: `m`, `k`, `M`, ….
-    DecimalSi,
-    /// `e3`, `E6`, ….
+    /// `12e6`
     DecimalExponent,
+    /// `12Mi`
+    BinarySi,
+    /// `12M`
+    #[default]
+    DecimalSi,
 }
 
-/// An exact amount, in nanos, with the family of suffixes that it was written in.
-#[derive(Debug, Clone, Copy)]
-pub struct Quantity {
-    nanos: i128,
-    format: Format,
-}
-
-/// A text that is no quantity; the words are Kubernetes' own.
+/// Why a text is no quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum QuantityError {
-    /// Not of the form `number suffix`.
+pub enum ParseError {
+    /// It has another form.
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
-    /// The suffix is none.
-    #[error("unable to parse quantity's suffix")]
-    Suffix,
     /// The number is none.
     #[error("unable to parse numeric part of quantity")]
-    Number,
+    Numeric,
+    /// The unit is unknown.
+    #[error("unable to parse quantity's suffix")]
+    Suffix,
+}
+
+/// An amount: `mantissa × 10^scale`.
+#[derive(Debug, Clone, Default)]
+pub struct Quantity {
+    mantissa: i128,
+    scale: i32,
+    format: Format,
+    /// The text it was read from, where Go keeps it.
+    text: Option<Box<str>>,
 }
 
 impl Quantity {
-    /// `value` whole units.
-    pub fn from_value(value: i64) -> Self {
-        Self { nanos: i128::from(value) * NANOS, format: Format::DecimalSi }
+    /// Nothing.
+    pub fn zero() -> Self {
+        Self::default()
     }
 
-    /// `value` thousandths.
-    pub fn from_milli(value: i64) -> Self {
-        Self { nanos: i128::from(value) * (NANOS / 1000), format: Format::DecimalSi }
+    /// A whole number of units.
+    pub fn from_i64(value: i64, format: Format) -> Self {
+        Self { mantissa: i128::from(value), scale: 0, format, text: None }
     }
 
-    /// The same amount in another family of suffixes.
-    #[must_use]
-    pub fn with_format(self, format: Format) -> Self {
-        Self { format, ..self }
+    /// Thousandths of a unit.
+    pub fn from_millis(value: i64, format: Format) -> Self {
+        Self { mantissa: i128::from(value), scale: -3, format, text: None }
     }
 
-    /// The family of suffixes that it is written in.
-    pub fn format(self) -> Format {
+    /// Reads a JSON value: a string, a number, or nothing for null.
+    ///
+    /// # Errors
+    /// When it is no quantity.
+    pub fn from_json(value: &Value) -> Result<Self, ParseError> {
+        match value {
+            Value::Null => Ok(Self::default()),
+            Value::String(text) => text.trim().parse(),
+            other => other.to_string().parse(),
+        }
+    }
+
+    /// How it is written.
+    pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Whole units, rounded up (away from zero), at most what fits.
-    pub fn value(self) -> i64 {
-        scaled(self.nanos, NANOS)
-    }
-
-    /// Thousandths, rounded up (away from zero), at most what fits.
-    pub fn milli_value(self) -> i64 {
-        scaled(self.nanos, NANOS / 1000)
-    }
-
-    /// Whether it is nothing.
-    pub fn is_zero(self) -> bool {
-        self.nanos == 0
-    }
-
-    /// Below, at or above zero.
-    pub fn sign(self) -> i8 {
-        match self.nanos.cmp(&0) {
+    /// -1, 0 or 1.
+    pub fn sign(&self) -> i32 {
+        match self.mantissa.cmp(&0) {
             Ordering::Less => -1,
             Ordering::Equal => 0,
             Ordering::Greater => 1,
         }
     }
-}
 
-fn scaled(nanos: i128, unit: i128) -> i64 {
-    let whole = nanos / unit;
-    let rest = nanos % unit;
-    let rounded = whole + rest.signum();
-    i64::try_from(rounded).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
-}
-
-impl std::ops::Add for Quantity {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        let format = if self.nanos == 0 { other.format } else { self.format };
-        Self { nanos: self.nanos.saturating_add(other.nanos), format }
+    /// Whether it is nothing.
+    pub fn is_zero(&self) -> bool {
+        self.mantissa == 0
     }
-}
 
-impl std::ops::Sub for Quantity {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        let format = if self.nanos == 0 { other.format } else { self.format };
-        Self { nanos: self.nanos.saturating_sub(other.nanos), format }
+    /// Whole units, fractions rounded away from zero; saturates.
+    pub fn value(&self) -> i64 {
+        self.scaled_value(0)
     }
-}
 
-impl PartialEq for Quantity {
-    fn eq(&self, other: &Self) -> bool {
-        self.nanos == other.nanos
+    /// Thousandths of units, rounded away from zero; saturates.
+    pub fn milli_value(&self) -> i64 {
+        self.scaled_value(-3)
     }
-}
 
-impl Eq for Quantity {}
-
-impl PartialOrd for Quantity {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    /// In units of `10^scale`, rounded away from zero; saturates.
+    pub fn scaled_value(&self, scale: i32) -> i64 {
+        let (value, _) = self.at_scale(scale);
+        i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
     }
-}
 
-impl Ord for Quantity {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.nanos.cmp(&other.nanos)
+    /// Whether it is a whole number that an `i64` holds, and which.
+    pub fn as_i64(&self) -> Option<i64> {
+        let (value, exact) = self.at_scale(0);
+        if exact { i64::try_from(value).ok() } else { None }
     }
-}
 
-impl FromStr for Quantity {
-    type Err = QuantityError;
+    /// The nearest float.
+    pub fn as_f64(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "the nearest float is what is asked for")]
+        let mantissa = self.mantissa as f64;
+        mantissa * 10f64.powi(self.scale)
+    }
 
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-        let negative = text.starts_with('-');
-        let digits = unsigned.find(|byte: char| !byte.is_ascii_digit() && byte != '.').unwrap_or(unsigned.len());
-        let (number, suffix) = unsigned.split_at(digits);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
-            return Err(QuantityError::Format);
+    /// Rounds away from zero so that nothing finer than `10^scale` is left; says whether nothing was lost.
+    pub fn round_up(&mut self, scale: i32) -> bool {
+        if self.scale >= scale {
+            return true;
         }
-        let (format, base, exponent) = suffix_of(suffix)?;
-        let nanos = magnitude(whole, fraction, base, exponent).ok_or(QuantityError::Number)?;
-        Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
+        let (value, exact) = self.at_scale(scale);
+        self.text = None;
+        self.mantissa = value;
+        self.scale = scale;
+        exact
+    }
+
+    /// Adds `other`. Zero takes the other's format.
+    pub fn add(&mut self, other: &Self) {
+        self.text = None;
+        if self.is_zero() {
+            self.format = other.format;
+        }
+        self.combine(other, i128::saturating_add);
+    }
+
+    /// Takes `other` away. Zero takes the other's format.
+    pub fn sub(&mut self, other: &Self) {
+        self.text = None;
+        if self.is_zero() {
+            self.format = other.format;
+        }
+        self.combine(other, i128::saturating_sub);
+    }
+
+    /// Turns the sign.
+    pub fn neg(&mut self) {
+        self.text = None;
+        self.mantissa = -self.mantissa;
+    }
+
+    /// Multiplies by a whole number; saturates.
+    pub fn mul(&mut self, factor: i64) {
+        self.text = None;
+        self.mantissa = self.mantissa.saturating_mul(i128::from(factor));
+    }
+
+    /// The amount in its canonical form, whatever it was read from.
+    pub fn canonical(&self) -> String {
+        if self.is_zero() {
+            return "0".into();
+        }
+        let mut format = self.format;
+        if format == Format::BinarySi {
+            let small = self.cmp_i64(-1024) == Ordering::Greater && self.cmp_i64(1024) == Ordering::Less;
+            let (whole, exact) = self.at_scale(0);
+            if small || !exact {
+                format = Format::DecimalSi;
+            } else {
+                return binary(whole);
+            }
+        }
+        self.decimal(format)
+    }
+
+    fn decimal(&self, format: Format) -> String {
+        let (mut mantissa, mut exponent) = (self.mantissa, self.scale);
+        while mantissa % 10 == 0 {
+            mantissa /= 10;
+            exponent += 1;
+        }
+        let above = exponent.rem_euclid(3);
+        // At most two digits more than an i128 that had none to spare: then the finer exponent stays.
+        if let Some(wider) = mantissa.checked_mul(10i128.pow(above.unsigned_abs())) {
+            mantissa = wider;
+            exponent -= above;
+        }
+        if exponent == 0 {
+            return mantissa.to_string();
+        }
+        let suffix = match (format, exponent) {
+            (Format::DecimalSi, -9) => "n",
+            (Format::DecimalSi, -6) => "u",
+            (Format::DecimalSi, -3) => "m",
+            (Format::DecimalSi, 3) => "k",
+            (Format::DecimalSi, 6) => "M",
+            (Format::DecimalSi, 9) => "G",
+            (Format::DecimalSi, 12) => "T",
+            (Format::DecimalSi, 15) => "P",
+            (Format::DecimalSi, 18) => "E",
+            _ => return format!("{mantissa}e{exponent}"),
+        };
+        format!("{mantissa}{suffix}")
+    }
+
+    fn cmp_i64(&self, value: i64) -> Ordering {
+        self.cmp(&Self::from_i64(value, Format::DecimalSi))
+    }
+
+    /// The mantissa at another scale, rounded away from zero, and whether that is exact; saturates.
+    fn at_scale(&self, scale: i32) -> (i128, bool) {
+        if self.scale >= scale {
+            let shift = self.scale.saturating_sub(scale).unsigned_abs();
+            let limit = if self.mantissa < 0 { i128::MIN } else { i128::MAX };
+            return match shifted(self.mantissa, shift) {
+                Some(value) => (value, true),
+                None => (limit, false),
+            };
+        }
+        let shift = scale.saturating_sub(self.scale).unsigned_abs();
+        let Some(divisor) = 10i128.checked_pow(shift) else {
+            return (self.mantissa.signum(), self.mantissa == 0);
+        };
+        let (quotient, rest) = (self.mantissa / divisor, self.mantissa % divisor);
+        (if rest == 0 { quotient } else { quotient + rest.signum() }, rest == 0)
+    }
+
+    fn combine(&mut self, other: &Self, operation: fn(i128, i128) -> i128) {
+        if other.is_zero() {
+            return;
+        }
+        if self.is_zero() {
+            self.scale = other.scale;
+        }
+        let scale = self.scale.min(other.scale);
+        let (left, _) = self.at_scale(scale);
+        let (right, _) = other.at_scale(scale);
+        self.mantissa = operation(left, right);
+        self.scale = scale;
     }
 }
 
-/// The family, base and exponent of a suffix.
-fn suffix_of(suffix: &str) -> Result<(Format, i128, i32), QuantityError> {
-    let decimal = |exponent| Ok((Format::DecimalSi, 10, exponent));
-    let binary = |exponent| Ok((Format::BinarySi, 2, exponent));
+fn shifted(mantissa: i128, digits: u32) -> Option<i128> {
+    if mantissa == 0 {
+        return Some(0);
+    }
+    mantissa.checked_mul(10i128.checked_pow(digits)?)
+}
+
+fn binary(mut value: i128) -> String {
+    const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let mut suffix = 0;
+    while value % 1024 == 0 && suffix + 1 < SUFFIXES.len() {
+        value /= 1024;
+        suffix += 1;
+    }
+    format!("{value}{}", SUFFIXES[suffix])
+}
+
+/// The parts of a text: sign, digits before and after the point, unit.
+struct Parts<'a> {
+    positive: bool,
+    whole: &'a str,
+    fraction: &'a str,
+    suffix: &'a str,
+}
+
+fn split(text: &str) -> Result<Parts<'_>, ParseError> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (positive, rest) = match text.as_bytes().first() {
+        Some(b'-') => (false, &text[1..]),
+        Some(b'+') => (true, &text[1..]),
+        _ => (true, text),
+    };
+    let rest = rest.trim_start_matches('0');
+    let (whole, rest) = rest.split_at(digits(rest));
+    let (fraction, suffix) = match rest.strip_prefix('.') {
+        None => ("", rest),
+        Some(rest) => rest.split_at(digits(rest)),
+    };
+    let letters = suffix.bytes().take_while(|byte| b"eEinumkKMGTP".contains(byte)).count();
+    let exponent = &suffix[letters..];
+    let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    if digits(exponent) != exponent.len() {
+        return Err(ParseError::Format);
+    }
+    Ok(Parts { positive, whole: if whole.is_empty() { "0" } else { whole }, fraction, suffix })
+}
+
+enum Base {
+    Ten(i32),
+    Two(u32),
+}
+
+fn unit(suffix: &str) -> Result<(Base, Format), ParseError> {
+    let decimal = |exponent| Ok((Base::Ten(exponent), Format::DecimalSi));
+    let binary = |exponent| Ok((Base::Two(exponent), Format::BinarySi));
     match suffix {
-        "" => decimal(0),
         "n" => decimal(-9),
         "u" => decimal(-6),
         "m" => decimal(-3),
+        "" => decimal(0),
         "k" => decimal(3),
         "M" => decimal(6),
         "G" => decimal(9),
@@ -171,82 +330,164 @@ fn suffix_of(suffix: &str) -> Result<(Format, i128, i32), QuantityError> {
         "Ti" => binary(40),
         "Pi" => binary(50),
         "Ei" => binary(60),
-        _ => {
-            let allowed = |byte: char| byte.is_ascii_digit() || "eEinumkKMGTP+-".contains(byte);
-            if !suffix.chars().all(allowed) {
-                return Err(QuantityError::Format);
-            }
-            let exponent = suffix.strip_prefix(['e', 'E']).ok_or(QuantityError::Suffix)?;
-            let exponent = exponent.parse().map_err(|_| QuantityError::Suffix)?;
-            Ok((Format::DecimalExponent, 10, exponent))
+        other => {
+            let exponent = other.strip_prefix(['e', 'E']).and_then(|number| number.parse::<i32>().ok());
+            let exponent = exponent.filter(|exponent| exponent.abs() <= MAX_EXPONENT).ok_or(ParseError::Suffix)?;
+            Ok((Base::Ten(exponent), Format::DecimalExponent))
         }
     }
 }
 
-/// `whole.fraction * base^exponent` in nanos, rounded up; amounts beyond all measure stay at the largest.
-fn magnitude(whole: &str, fraction: &str, base: i128, exponent: i32) -> Option<i128> {
-    let whole = whole.trim_start_matches('0');
-    let fraction = fraction.trim_end_matches('0');
-    if whole.is_empty() && fraction.is_empty() {
-        return Some(0);
-    }
-    let largest = i128::from(i64::MAX) * NANOS;
-    if whole.len() + fraction.len() > 30 {
-        // More digits than matter: the leading ones decide whether it is too large, the rest only rounds up.
-        if whole.len() > 30 {
-            return Some(largest);
+impl FromStr for Quantity {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.is_empty() {
+            return Err(ParseError::Format);
         }
-        let kept: String = fraction.chars().take(30 - whole.len()).collect();
-        return magnitude(whole, &kept, base, exponent).map(|nanos| nanos.saturating_add(1).min(largest));
+        if text == "0" {
+            return Ok(Self { text: Some(text.into()), ..Self::default() });
+        }
+        let parts = split(text)?;
+        let (base, mut format) = unit(parts.suffix)?;
+        if !text.bytes().any(|byte| byte.is_ascii_digit()) {
+            return Err(ParseError::Numeric);
+        }
+        let digits = format!("{}{}", parts.whole, parts.fraction);
+        let fraction = i32::try_from(parts.fraction.len()).map_err(|_| ParseError::Numeric)?;
+        let keeps = keeps_text(&parts, &base, &digits, fraction);
+        let (mut mantissa, lost) = number(&digits);
+        let mut scale = lost - fraction;
+        match base {
+            Base::Ten(exponent) => scale += exponent,
+            Base::Two(exponent) => {
+                // Room is made below the point first, so that the product fits; what that loses is below a billionth.
+                let limit = i128::MAX >> exponent;
+                while mantissa > limit {
+                    mantissa = mantissa / 10 + i128::from(mantissa % 10 != 0);
+                    scale += 1;
+                }
+                mantissa <<= exponent;
+            }
+        }
+        let mut amount = Self { mantissa, scale, format, text: None };
+        if amount.scale < NANO {
+            amount.round_up(NANO);
+        }
+        if format == Format::BinarySi {
+            if amount.cmp_i64(i64::MAX) == Ordering::Greater {
+                amount = Self::from_i64(i64::MAX, format);
+            }
+            if !amount.is_zero() && amount.cmp_i64(1) == Ordering::Less {
+                format = Format::DecimalSi;
+            }
+        }
+        amount.format = format;
+        if !parts.positive {
+            amount.mantissa = -amount.mantissa;
+        }
+        amount.text = keeps.then(|| text.into());
+        Ok(amount)
     }
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let mut decimal_exponent = 9 - i32::try_from(fraction.len()).ok()?;
-    let mut nanos = digits;
-    if base == 2 {
-        nanos = nanos.checked_mul(1_i128.checked_shl(u32::try_from(exponent).ok()?)?).unwrap_or(i128::MAX);
-    } else {
-        decimal_exponent = decimal_exponent.saturating_add(exponent);
+}
+
+/// Whether Go takes the text for canonical and keeps it.
+fn keeps_text(parts: &Parts<'_>, base: &Base, digits: &str, fraction: i32) -> bool {
+    let length = i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    match base {
+        Base::Ten(exponent) => {
+            let scale = exponent - fraction;
+            MAX_FAST_DIGITS >= length
+                && scale >= NANO
+                && scale % 3 == 0
+                && !digits.ends_with("000")
+                && !digits.starts_with('0')
+        }
+        Base::Two(exponent) => {
+            let precision =
+                15 - i64::try_from(parts.whole.len()).unwrap_or(i64::MAX) - i64::from(exponent * 3 / 10) - 1;
+            let odd = parts.whole.parse::<i64>().is_ok_and(|value| value & 7 != 0);
+            parts.fraction.is_empty() && precision >= 0 && odd
+        }
     }
-    let shift = 10_i128.checked_pow(decimal_exponent.unsigned_abs());
-    let scaled = match (decimal_exponent >= 0, shift) {
-        (true, Some(shift)) => nanos.checked_mul(shift).unwrap_or(largest),
-        (true, None) => largest,
-        (false, Some(shift)) => nanos / shift + i128::from(nanos % shift != 0),
-        (false, None) => 1,
-    };
-    Some(scaled.min(largest))
+}
+
+/// Digits as a number, and how many powers of ten are left over (beyond 38 digits it is rounded up).
+fn number(digits: &str) -> (i128, i32) {
+    let digits = digits.trim_start_matches('0');
+    let used = digits.len().min(MAX_DIGITS);
+    let (head, tail) = digits.split_at(used);
+    let mut value = head.bytes().fold(0i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
+    if tail.bytes().any(|digit| digit != b'0') {
+        value += 1;
+    }
+    (value, i32::try_from(tail.len()).unwrap_or(i32::MAX / 2))
 }
 
 impl fmt::Display for Quantity {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nanos == 0 {
-            return out.write_str("0");
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.text {
+            Some(text) => f.write_str(text),
+            None => f.write_str(&self.canonical()),
         }
-        let sign = if self.nanos < 0 { "-" } else { "" };
-        let nanos = self.nanos.abs();
-        let mut format = self.format;
-        // Small or fractional amounts have no binary suffix.
-        if format == Format::BinarySi && (nanos < 1024 * NANOS || nanos % NANOS != 0) {
-            format = Format::DecimalSi;
+    }
+}
+
+impl Ord for Quantity {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let signs = self.sign().cmp(&other.sign());
+        if signs != Ordering::Equal || self.is_zero() {
+            return signs;
         }
-        if format == Format::BinarySi {
-            let (mut value, mut step) = (nanos / NANOS, 0);
-            while value % 1024 == 0 && step < 6 {
-                value /= 1024;
-                step += 1;
-            }
-            return write!(out, "{sign}{value}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][step]);
+        let scale = self.scale.min(other.scale);
+        let left = shifted(self.mantissa, self.scale.abs_diff(scale));
+        let right = shifted(other.mantissa, other.scale.abs_diff(scale));
+        match (left, right) {
+            (Some(left), Some(right)) => left.cmp(&right),
+            // What does not fit is larger than anything that does; only one of the two was shifted.
+            (None, _) => self.sign().cmp(&0),
+            (_, None) => 0.cmp(&self.sign()),
         }
-        let (mut value, mut step) = (nanos, 0);
-        while value % 1000 == 0 && step < 9 {
-            value /= 1000;
-            step += 1;
+    }
+}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Quantity {}
+
+impl Hash for Quantity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (mut mantissa, mut scale) = (self.mantissa, self.scale);
+        while mantissa != 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale += 1;
         }
-        if format == Format::DecimalSi {
-            return write!(out, "{sign}{value}{}", ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][step]);
+        mantissa.hash(state);
+        if mantissa != 0 {
+            scale.hash(state);
         }
-        let exponent = 3 * i32::try_from(step).unwrap_or_default() - 9;
-        if exponent == 0 { write!(out, "{sign}{value}") } else { write!(out, "{sign}{value}e{exponent}") }
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_json(&Value::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
@@ -256,72 +497,128 @@ mod tests {
 
     use super::*;
 
-    fn canonical(text: &str) -> String {
-        text.parse::<Quantity>().map_or_else(|error| error.to_string(), |quantity| quantity.to_string())
+    fn q(text: &str) -> Quantity {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
-    fn the_canonical_form_is_that_of_kubernetes() {
+    fn canonical_forms_are_those_of_go() {
         let cases = [
             ("0", "0"),
-            ("100m", "100m"),
+            ("0Ki", "0"),
+            ("1024Mi", "1Gi"),
             ("1000m", "1"),
-            ("1.5", "1500m"),
-            ("0.5Gi", "512Mi"),
-            ("1024Ki", "1Mi"),
-            ("1023", "1023"),
-            ("1e3", "1e3"),
-            ("1000e3", "1e6"),
-            ("2E6", "2e6"),
+            ("0.5", "500m"),
             ("1.5Gi", "1536Mi"),
-            ("5Ki", "5Ki"),
-            ("0.1n", "1n"),
-            ("-1.5", "-1500m"),
-            ("+2k", "2k"),
-            ("12000000", "12M"),
             ("0.5Ki", "512"),
+            ("100", "100"),
+            ("1000", "1k"),
+            ("1e3", "1e3"),
+            ("1000e0", "1e3"),
+            ("1.50", "1500m"),
+            ("0.0000000001", "1n"),
+            ("512Mi", "512Mi"),
+            ("1023", "1023"),
+            ("1025", "1025"),
+            ("1048576Ki", "1Gi"),
+            ("-1024Mi", "-1Gi"),
+            ("16Ei", "9223372036854775807"),
+            ("0.1Ki", "102400m"),
             (".5", "500m"),
             ("5.", "5"),
+            ("3M", "3M"),
+            ("12E", "12E"),
         ];
-        for (text, expected) in cases {
-            assert_eq!(canonical(text), expected, "{text}");
+        for (text, canonical) in cases {
+            assert_eq!(q(text).canonical(), canonical, "of {text}");
         }
     }
 
     #[test]
-    fn what_is_no_quantity_is_refused_in_kubernetes_words() {
-        for text in ["", "abc", "1.2.3", "1 Gi", "--1", "1x"] {
-            assert_eq!(text.parse::<Quantity>(), Err(QuantityError::Format), "{text:?}");
+    fn a_text_that_go_takes_for_canonical_is_kept() {
+        for text in ["+1", "1.500", "1e3", "1001Ki", "100m"] {
+            assert_eq!(q(text).to_string(), text);
         }
-        for text in ["1mi", "1KiB", "1ee3", "1iK"] {
-            assert!(text.parse::<Quantity>().is_err(), "{text:?}");
+        for (text, written) in [("1024Ki", "1Mi"), ("1.5", "1500m"), ("1000m", "1")] {
+            assert_eq!(q(text).to_string(), written);
         }
     }
 
     #[test]
-    fn amounts_beyond_measure_stay_at_the_largest() {
-        assert_eq!("1e999".parse::<Quantity>().expect("a quantity").value(), i64::MAX);
-        assert_eq!(
-            "99999999999999999999999999999999999999999".parse::<Quantity>().expect("a quantity").value(),
-            i64::MAX
-        );
-        assert_eq!("1e-999".parse::<Quantity>().expect("a quantity").to_string(), "1e-9");
+    fn what_is_no_quantity_is_refused_in_gos_words() {
+        for text in ["", "lots", "1 Gi", "--1", "1Gi ", "1.2.3", "true"] {
+            assert_eq!(text.parse::<Quantity>().expect_err(text), ParseError::Format, "{text}");
+        }
+        assert_eq!("1GiB".parse::<Quantity>().expect_err("no unit"), ParseError::Format);
+        assert_eq!("1mm".parse::<Quantity>().expect_err("no unit"), ParseError::Suffix);
+    }
+
+    #[test]
+    fn numbers_of_json_are_quantities() {
+        assert_eq!(Quantity::from_json(&serde_json::json!(2)).expect("a number").to_string(), "2");
+        assert_eq!(Quantity::from_json(&Value::Null).expect("nothing").to_string(), "0");
+        assert_eq!(Quantity::from_json(&serde_json::json!(1.5)).expect("a number").to_string(), "1500m");
+    }
+
+    #[test]
+    fn values_round_away_from_zero() {
+        assert_eq!(q("1100m").value(), 2);
+        assert_eq!(q("-1100m").value(), -2);
+        assert_eq!(q("1.0005").milli_value(), 1001);
+        assert_eq!(q("1e30").value(), i64::MAX);
+    }
+
+    #[test]
+    fn a_sum_is_written_in_the_format_of_its_first_part() {
+        let mut sum = q("1Gi");
+        sum.add(&q("1M"));
+        assert_eq!(sum.to_string(), "1074741824");
+        let mut sum = Quantity::zero();
+        sum.add(&q("1Gi"));
+        sum.add(&q("1Gi"));
+        assert_eq!(sum.to_string(), "2Gi");
+        let mut rest = q("1");
+        rest.sub(&q("1500m"));
+        assert_eq!(rest.to_string(), "-500m");
+    }
+
+    #[test]
+    fn very_different_amounts_compare() {
+        assert!(q("1e100") > q("1n"));
+        assert!(q("-1e100") < q("1n"));
+        assert_eq!(q("1Gi"), q("1073741824"));
+        assert!(q("1") < q("1.000000001"));
     }
 
     proptest! {
         #[test]
-        fn the_canonical_form_means_the_same_and_is_its_own(number in 0_u64..1_000_000_000, fraction in 0_u32..1000,
-            suffix in prop::sample::select(vec!["", "m", "k", "M", "G", "Ki", "Mi", "Gi", "e3", "e-3"])) {
-            let quantity: Quantity = format!("{number}.{fraction:03}{suffix}").parse().expect("a quantity");
-            let text = quantity.to_string();
-            let again: Quantity = text.parse().expect("its own form");
-            prop_assert_eq!(quantity, again);
-            prop_assert_eq!(text, again.to_string());
+        fn the_canonical_form_reads_back_as_the_same_amount(value in any::<i64>(), suffix in "(n|u|m||k|M|G|Ki|Mi)") {
+            let amount = q(&format!("{value}{suffix}"));
+            let again = q(&amount.canonical());
+            prop_assert_eq!(&again, &amount);
+            prop_assert_eq!(again.canonical(), amount.canonical());
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC*") {
-            let _ = text.parse::<Quantity>();
+        fn adding_and_taking_away_is_nothing(left in -1_000_000_000_000i64..1_000_000_000_000, right in -1_000_000_000i64..1_000_000_000, unit in "(m||Ki|Gi)") {
+            let (left, right) = (q(&left.to_string()), q(&format!("{right}{unit}")));
+            let mut sum = left.clone();
+            sum.add(&right);
+            sum.sub(&right);
+            prop_assert_eq!(sum, left);
+        }
+
+        #[test]
+        fn order_is_that_of_numbers(left in any::<i32>(), right in any::<i32>()) {
+            let (a, b) = (q(&format!("{left}m")), q(&format!("{right}m")));
+            prop_assert_eq!(a.cmp(&b), left.cmp(&right));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[-+]?[0-9.]{0,60}[eEinumkKMGTP]{0,2}[-+]?[0-9]{0,12}") {
+            if let Ok(amount) = text.parse::<Quantity>() {
+                let _ = (amount.canonical(), amount.value(), amount.milli_value(), amount.cmp(&Quantity::from_i64(1, Format::DecimalSi)));
+            }
         }
     }
 }

@@ -302,10 +302,7 @@ mod tests {
     fn a_cidr_that_is_none_is_refused() {
         let folder = folder();
         for cidr in ["", "127.64.0.0", "127.64.0.0/33", "x/18", "127.64.0.0/31"] {
-            assert!(matches!(
-                Ipam::open(cidr, &folder.path().join("addresses")),
-                Err(IpamError::InvalidCidr(_))
-            ));
+            assert!(matches!(Ipam::open(cidr, &folder.path().join("addresses")), Err(IpamError::InvalidCidr(_))));
         }
     }
 

@@ -26,11 +26,7 @@ pub fn shown_port(port: u16) -> u16 {
 
 /// Where to dial in order to reach `address`: only ports of cluster addresses are moved.
 pub fn dial_address(address: SocketAddr) -> SocketAddr {
-    if is_cluster_address(address.ip()) {
-        SocketAddr::new(address.ip(), listen_port(address.port()))
-    } else {
-        address
-    }
+    if is_cluster_address(address.ip()) { SocketAddr::new(address.ip(), listen_port(address.port())) } else { address }
 }
 
 /// Whether `address` belongs to the loopback network's pods or Services (127.64.0.0/10).

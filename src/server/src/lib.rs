@@ -1,1 +1,175 @@
-//! Builds, orders and drains the server role.
+//! The server: everything a cluster's control plane needs, in the order it needs it: keys, store, API server, scheduler.
+//!
+//! The scheduler enters the API server's own router in this process under its own identity: there is no socket and no
+//! TLS between them, and RBAC sees it all the same. Controllers will enter the same way.
+
+mod network;
+mod tls;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use apiserver::{ApiServer, Parts};
+use auth::{ClusterCa, TokenSigner, UserInfo, pki};
+use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
+use storage::{DataDir, LocalStore};
+use tokio::net::TcpListener;
+
+pub use network::{Network, NetworkError, nth_address};
+
+/// Who issues service-account tokens.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// The range of node ports.
+const NODE_PORTS: (u16, u16) = (30_000, 32_767);
+
+/// What the server needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// Where state and keys are kept.
+    pub data_dir: PathBuf,
+    /// Where the API is served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Further names and addresses of this server.
+    pub names: Vec<String>,
+    /// Addresses and names inside the cluster.
+    pub network: Network,
+    /// What time it is.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+}
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Keys and certificates.
+    #[error(transparent)]
+    Pki(#[from] auth::PkiError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] storage::StoreError),
+    /// The store's folder.
+    #[error(transparent)]
+    DataDir(#[from] storage::DataDirError),
+    /// The API server.
+    #[error("the API server cannot start: {0}")]
+    Api(#[from] apiserver::StartError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The network's ranges.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The address is not to be had.
+    #[error("cannot serve the API at {address}: {source}: stop what uses it, or choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A server that runs.
+pub struct Server {
+    tasks: Tasks,
+    address: SocketAddr,
+    kubeconfig: PathBuf,
+    // Held for as long as the store is open: the lock ends with it.
+    _data_dir: DataDir,
+}
+
+impl Server {
+    /// Starts all parts; returns when the API answers.
+    ///
+    /// # Errors
+    /// When a part cannot start. What had started is stopped.
+    pub async fn start(config: Config) -> Result<Self, ServerError> {
+        // The address first: nothing is touched when another process has it.
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener.map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let address = listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let tasks = Tasks::new();
+        let server_dir = config.data_dir.join("server");
+        let pki_dir = server_dir.join("pki");
+        pki::make_folder(&server_dir)?;
+        let data_dir = DataDir::open(server_dir.join("store"))?;
+        let store = Arc::new(LocalStore::open(&data_dir.database())?);
+        let ca = ClusterCa::open_or_create(&pki_dir, &*config.clock)?;
+        let tokens = TokenSigner::open_or_create(&pki_dir.join("service-account.key"), ISSUER, config.entropy.clone())?;
+        let now = config.clock.now();
+        let serving = ca.server("kube-apiserver", &names(&config, address)?, now)?;
+        let kubelet_client = ca.client("kube-apiserver-kubelet-client", &["system:masters"], now)?;
+        let parts = Parts {
+            config: apiserver::Config {
+                advertised: address,
+                service_range: config.network.service_range()?,
+                node_ports: NODE_PORTS,
+                issuer: ISSUER.to_owned(),
+                kubelet_tls: Some(tls::kubelet_client(&kubelet_client, ca.certificate_pem())?),
+                cluster_ca: ca.certificate_pem().to_owned(),
+            },
+            store,
+            clock: config.clock.clone(),
+            entropy: config.entropy.clone(),
+            tasks: tasks.clone(),
+            metrics: Metrics::new(),
+            tokens: Arc::new(tokens),
+            client_authority: tls::der(ca.certificate_pem())?,
+        };
+        let api = ApiServer::start(parts).await?;
+        let tls = apiserver::serve::server_config(&serving.certificate, &serving.key, ca.certificate_pem());
+        let tls = tls.map_err(tls::TlsError::from)?;
+        let serving = api.clone();
+        tasks.spawn_graceful("api", async move { serving.serve(listener, tls).await });
+        let kubeconfig = config.data_dir.join("admin.kubeconfig");
+        let admin = ca.client("kubernetes-admin", &["system:masters"], now)?;
+        let text = pki::kubeconfig(&format!("https://{address}"), ca.certificate_pem(), "kubernetes-admin", &admin);
+        pki::write_private(&kubeconfig, text.as_bytes())?;
+        start_clients(&api, &tasks).await;
+        Ok(Self { tasks, address, kubeconfig, _data_dir: data_dir })
+    }
+
+    /// The API's URL.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn admin_kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Stops all parts, the store last.
+    pub async fn stop(self) {
+        self.tasks.drain().await;
+    }
+}
+
+/// All names under which clients reach this server.
+fn names(config: &Config, address: SocketAddr) -> Result<Vec<String>, ServerError> {
+    let mut names: Vec<String> =
+        ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).to_vec();
+    names.push(format!("kubernetes.default.svc.{}", config.network.domain));
+    names.push("127.0.0.1".to_owned());
+    names.push(address.ip().to_string());
+    names.push(nth_address(&config.network.service_cidr, 1)?.to_string());
+    names.extend(config.names.iter().cloned());
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// The scheduler, as a client of this process's API server.
+async fn start_clients(api: &ApiServer, tasks: &Tasks) {
+    let user = UserInfo {
+        name: "system:kube-scheduler".to_owned(),
+        groups: vec!["system:authenticated".to_owned()],
+        ..UserInfo::default()
+    };
+    let client = kube::Client::new(api.client_for(user), "default");
+    scheduler::run(scheduler::Config { client }, tasks).await;
+}

@@ -1,0 +1,103 @@
+//! Kubeconfigs: finding the user's, and merging ours into it.
+
+use std::{
+    fs, io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::CliError;
+
+fn invalid(path: &Path, reason: impl ToString) -> CliError {
+    CliError::Kubeconfig { path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// The user's own kubeconfig, as kubectl finds it.
+fn users() -> Result<PathBuf, CliError> {
+    if let Some(paths) = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty()) {
+        if let Some(first) = std::env::split_paths(&paths).find(|path| !path.as_os_str().is_empty()) {
+            return Ok(first);
+        }
+    }
+    let home = std::env::var_os("HOME").ok_or_else(|| {
+        CliError::Usage("neither KUBECONFIG nor HOME is set: say where the kubeconfig is with KUBECONFIG".to_owned())
+    })?;
+    Ok(PathBuf::from(home).join(".kube/config"))
+}
+
+/// Adds the cluster of the kubeconfig at `ours` to the user's, and makes it the current context. What else is in the
+/// user's stays; a file that does not parse is left alone.
+pub fn merge(ours: &Path) -> Result<(), CliError> {
+    let target = users()?;
+    let own = fs::read_to_string(ours).map_err(CliError::file(ours))?;
+    let own: serde_yaml_ng::Value = serde_yaml_ng::from_str(&own).map_err(|error| invalid(ours, error))?;
+    let merged = match fs::read_to_string(&target) {
+        Ok(text) if !text.trim().is_empty() => {
+            let existing = serde_yaml_ng::from_str(&text).map_err(|error| invalid(&target, error))?;
+            merged(existing, &own).ok_or_else(|| invalid(&target, "it is not a mapping, so it is left alone"))?
+        }
+        Ok(_) => own,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => own,
+        Err(error) => return Err(CliError::file(&target)(error)),
+    };
+    let text = serde_yaml_ng::to_string(&merged).map_err(|error| invalid(&target, error))?;
+    write_private(&target, &text).map_err(CliError::file(&target))
+}
+
+/// `existing` with the named entries of `own` added or replaced.
+fn merged(mut existing: serde_yaml_ng::Value, own: &serde_yaml_ng::Value) -> Option<serde_yaml_ng::Value> {
+    let root = existing.as_mapping_mut()?;
+    for list in ["clusters", "users", "contexts"] {
+        let mut entries = root.get(list).and_then(|entries| entries.as_sequence()).cloned().unwrap_or_default();
+        for entry in own.get(list).and_then(|entries| entries.as_sequence()).into_iter().flatten() {
+            entries.retain(|other| other.get("name") != entry.get("name"));
+            entries.push(entry.clone());
+        }
+        root.insert(list.into(), entries.into());
+    }
+    if let Some(context) = own.get("current-context") {
+        root.insert("current-context".into(), context.clone());
+    }
+    Some(existing)
+}
+
+/// Writes a file that holds keys: whole or not at all, readable by its owner alone.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let staged = path.with_extension("coracle-new");
+    let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&staged)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(staged, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yaml(text: &str) -> serde_yaml_ng::Value {
+        serde_yaml_ng::from_str(text).expect("YAML")
+    }
+
+    #[test]
+    fn merging_keeps_what_is_there_and_replaces_its_own() {
+        let existing = yaml(
+            "{clusters: [{name: a}, {name: coracle, old: true}], contexts: [], current-context: a, preferences: {x: 1}}",
+        );
+        let own = yaml(
+            "{clusters: [{name: coracle}], users: [{name: coracle}], contexts: [{name: coracle}], current-context: coracle}",
+        );
+        let merged = merged(existing, &own).expect("a mapping");
+        assert_eq!(merged["clusters"], yaml("[{name: a}, {name: coracle}]"));
+        assert_eq!(merged["current-context"], yaml("coracle"));
+        assert_eq!(merged["preferences"], yaml("{x: 1}"));
+    }
+
+    #[test]
+    fn a_kubeconfig_that_is_no_mapping_is_left_alone() {
+        assert!(merged(yaml("[1]"), &yaml("{}")).is_none());
+    }
+}
