@@ -1,4 +1,4 @@
-# make run     builds Coracle, brings a cluster up and deploys the demo
+# make run     builds Coracle and runs a server
 # make test    passes the tests
 # make verify  what a reviewer wants to know, reads only: format, lints, docs, dependency edges
 # make fix     rewrites what a tool can put right
@@ -9,10 +9,10 @@ export GUEST_TARGET_DIR ?= $(CARGO_TARGET_DIR)/guests
 CORACLE := $(CARGO_TARGET_DIR)/debug/coracle
 DATA ?= $(CURDIR)/data
 
-.PHONY: run build guests test verify fix bench clean
+.PHONY: run build guests test verify fix clean
 
-run: build guests
-	@scripts/run.sh "$(CORACLE)" "$(DATA)"
+run: build
+	@"$(CORACLE)" server --data-dir "$(DATA)"
 
 build:
 	@scripts/setup.sh build
@@ -35,9 +35,6 @@ verify:
 fix:
 	@cargo fmt --all
 	@cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
-
-bench: build guests
-	@bench/run.sh "$(CORACLE)"
 
 clean:
 	@rm -rf "$(DATA)"
