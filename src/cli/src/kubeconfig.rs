@@ -1,4 +1,4 @@
-//! Kubeconfigs: finding the user's, making clients of them, merging ours into it.
+//! Kubeconfigs: finding the user's, and merging ours into it.
 
 use std::{
     fs, io,
@@ -6,25 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
-
 use crate::CliError;
 
 fn invalid(path: &Path, reason: impl ToString) -> CliError {
     CliError::Kubeconfig { path: path.to_owned(), reason: reason.to_string() }
-}
-
-/// A client that the text of a kubeconfig describes.
-pub fn client_from(text: &str) -> Result<Client, CliError> {
-    let path = Path::new("(generated)");
-    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|error| invalid(path, error))?;
-    // Nothing is asked of anyone: all that it needs is in the text.
-    let config = futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()))
-        .map_err(|error| invalid(path, error))?;
-    Ok(Client::try_from(config)?)
 }
 
 /// The user's own kubeconfig, as kubectl finds it.
@@ -99,8 +84,12 @@ mod tests {
 
     #[test]
     fn merging_keeps_what_is_there_and_replaces_its_own() {
-        let existing = yaml("{clusters: [{name: a}, {name: coracle, old: true}], contexts: [], current-context: a, preferences: {x: 1}}");
-        let own = yaml("{clusters: [{name: coracle}], users: [{name: coracle}], contexts: [{name: coracle}], current-context: coracle}");
+        let existing = yaml(
+            "{clusters: [{name: a}, {name: coracle, old: true}], contexts: [], current-context: a, preferences: {x: 1}}",
+        );
+        let own = yaml(
+            "{clusters: [{name: coracle}], users: [{name: coracle}], contexts: [{name: coracle}], current-context: coracle}",
+        );
         let merged = merged(existing, &own).expect("a mapping");
         assert_eq!(merged["clusters"], yaml("[{name: a}, {name: coracle}]"));
         assert_eq!(merged["current-context"], yaml("coracle"));

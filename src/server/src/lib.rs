@@ -1,10 +1,8 @@
-//! The server: everything a cluster's control plane needs, in the order it needs it: keys, store, API server, controllers
-//! and scheduler.
+//! The server: everything a cluster's control plane needs, in the order it needs it: keys, store, API server, scheduler.
 //!
-//! Controllers and scheduler enter the API server's own router in this process, each under its own identity: there is no
-//! socket and no TLS between them, and RBAC sees them all the same.
+//! The scheduler enters the API server's own router in this process under its own identity: there is no socket and no
+//! TLS between them, and RBAC sees it all the same. Controllers will enter the same way.
 
-mod credentials;
 mod network;
 mod tls;
 
@@ -15,12 +13,11 @@ use std::{
 };
 
 use apiserver::{ApiServer, Parts};
-use auth::{ClusterCa, TokenSigner, UserInfo, authn::service_account_user, pki};
+use auth::{ClusterCa, TokenSigner, UserInfo, pki};
 use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
-use raft::RaftStore;
-use tokio::{net::TcpListener, sync::watch};
+use storage::{DataDir, LocalStore};
+use tokio::net::TcpListener;
 
-pub use credentials::{NodeCredentials, issue_node_credentials};
 pub use network::{Network, NetworkError, nth_address};
 
 /// Who issues service-account tokens.
@@ -53,7 +50,10 @@ pub enum ServerError {
     Pki(#[from] auth::PkiError),
     /// The store.
     #[error(transparent)]
-    Raft(#[from] raft::RaftError),
+    Store(#[from] storage::StoreError),
+    /// The store's folder.
+    #[error(transparent)]
+    DataDir(#[from] storage::DataDirError),
     /// The API server.
     #[error("the API server cannot start: {0}")]
     Api(#[from] apiserver::StartError),
@@ -71,25 +71,15 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A folder of node credentials that cannot be used.
-    #[error("{}: {source}", path.display())]
-    Credentials {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
 /// A server that runs.
 pub struct Server {
     tasks: Tasks,
-    store: Arc<RaftStore>,
-    ca: Arc<ClusterCa>,
-    config: Config,
     address: SocketAddr,
     kubeconfig: PathBuf,
-    failed: watch::Receiver<bool>,
+    // Held for as long as the store is open: the lock ends with it.
+    _data_dir: DataDir,
 }
 
 impl Server {
@@ -106,9 +96,9 @@ impl Server {
         let server_dir = config.data_dir.join("server");
         let pki_dir = server_dir.join("pki");
         pki::make_folder(&server_dir)?;
-        let store = RaftStore::open(raft::Config { data_dir: server_dir.join("store"), node_id: 1 }).await?;
-        let store = Arc::new(store);
-        let ca = Arc::new(ClusterCa::open_or_create(&pki_dir, &*config.clock)?);
+        let data_dir = DataDir::open(server_dir.join("store"))?;
+        let store = Arc::new(LocalStore::open(&data_dir.database())?);
+        let ca = ClusterCa::open_or_create(&pki_dir, &*config.clock)?;
         let tokens = TokenSigner::open_or_create(&pki_dir.join("service-account.key"), ISSUER, config.entropy.clone())?;
         let now = config.clock.now();
         let serving = ca.server("kube-apiserver", &names(&config, address)?, now)?;
@@ -122,7 +112,7 @@ impl Server {
                 kubelet_tls: Some(tls::kubelet_client(&kubelet_client, ca.certificate_pem())?),
                 cluster_ca: ca.certificate_pem().to_owned(),
             },
-            store: store.clone(),
+            store,
             clock: config.clock.clone(),
             entropy: config.entropy.clone(),
             tasks: tasks.clone(),
@@ -139,9 +129,8 @@ impl Server {
         let admin = ca.client("kubernetes-admin", &["system:masters"], now)?;
         let text = pki::kubeconfig(&format!("https://{address}"), ca.certificate_pem(), "kubernetes-admin", &admin);
         pki::write_private(&kubeconfig, text.as_bytes())?;
-        start_clients(&api, &config, &ca, &tasks).await;
-        let failed = store.failed();
-        Ok(Self { tasks, store, ca, config, address, kubeconfig, failed })
+        start_clients(&api, &tasks).await;
+        Ok(Self { tasks, address, kubeconfig, _data_dir: data_dir })
     }
 
     /// The API's URL.
@@ -154,33 +143,9 @@ impl Server {
         &self.kubeconfig
     }
 
-    /// What a node called `name` needs to join.
-    ///
-    /// # Errors
-    /// When the name cannot stand in a certificate.
-    pub fn node_credentials(&self, name: &str) -> Result<NodeCredentials, ServerError> {
-        credentials::issue(&self.ca, &self.url(), name, self.config.clock.now())
-    }
-
-    /// The addresses of the first node's pods.
-    ///
-    /// # Errors
-    /// When the cluster's range is none.
-    pub fn pod_cidr_of_first_node(&self) -> Result<String, ServerError> {
-        Ok(self.config.network.node_range(0)?)
-    }
-
-    /// Resolves when the store has failed for good.
-    pub async fn failed(&self) {
-        let mut failed = self.failed.clone();
-        // The sender lives as long as the store, which lives as long as this server.
-        let _ = failed.wait_for(|failed| *failed).await;
-    }
-
     /// Stops all parts, the store last.
     pub async fn stop(self) {
         self.tasks.drain().await;
-        self.store.shutdown().await;
     }
 }
 
@@ -198,34 +163,13 @@ fn names(config: &Config, address: SocketAddr) -> Result<Vec<String>, ServerErro
     Ok(names)
 }
 
-/// Controllers and scheduler, as clients of this process's API server.
-async fn start_clients(api: &ApiServer, config: &Config, ca: &Arc<ClusterCa>, tasks: &Tasks) {
-    let as_user = |api: &ApiServer, user: UserInfo| kube::Client::new(api.client_for(user), "default");
-    let component = |name: &str| UserInfo {
-        name: name.to_owned(),
+/// The scheduler, as a client of this process's API server.
+async fn start_clients(api: &ApiServer, tasks: &Tasks) {
+    let user = UserInfo {
+        name: "system:kube-scheduler".to_owned(),
         groups: vec!["system:authenticated".to_owned()],
         ..UserInfo::default()
     };
-    let scheduler = scheduler::Config { client: as_user(api, component("system:kube-scheduler")) };
-    scheduler::run(scheduler, tasks).await;
-    let controllers_api = api.clone();
-    let controllers = controller_manager::Config {
-        client: Arc::new(move |controller: &str| {
-            let user = if controller == "kube-controller-manager" {
-                UserInfo {
-                    name: "system:kube-controller-manager".to_owned(),
-                    groups: vec!["system:authenticated".to_owned()],
-                    ..UserInfo::default()
-                }
-            } else {
-                service_account_user("kube-system", controller, "")
-            };
-            kube::Client::new(controllers_api.client_for(user), "default")
-        }),
-        cluster_cidr: config.network.cluster_cidr.clone(),
-        node_cidr_mask: config.network.node_mask,
-        root_ca: ca.certificate_pem().to_owned(),
-        clock: config.clock.clone(),
-    };
-    controller_manager::run(controllers, tasks).await;
+    let client = kube::Client::new(api.client_for(user), "default");
+    scheduler::run(scheduler::Config { client }, tasks).await;
 }
