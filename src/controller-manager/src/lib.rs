@@ -1,1 +1,31 @@
 //! The controllers: one folder each, wiring and a pure plan.
+//!
+//! A controller is a client of the API under an identity of its own. It reads the shared caches ([`framework::Informers`]),
+//! is woken by keys in a work queue ([`framework::Queue`]), decides in a pure function (`plan.rs`) and writes through
+//! [`framework::Objects`], whose answers enter the caches at once: no decision is ever made on a cache that is older than
+//! the controller's own writes, so nothing is created twice. Nothing makes progress by a timer; time is only waited for where
+//! the API speaks of time (deadlines, schedules, back-off).
+
+pub mod framework;
+
+use component_base::{SharedClock, SharedEntropy, Tasks};
+
+use crate::framework::{Clients, Context};
+
+/// What the controllers need.
+#[derive(Clone)]
+pub struct Config {
+    /// How they see and change the cluster.
+    pub clients: Clients,
+    /// What time it is.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+    /// The authority of the API server's certificate, in PEM: what pods find in `kube-root-ca.crt`.
+    pub root_ca: String,
+}
+
+/// Starts all controllers; they run until `tasks` stops.
+pub async fn run(config: Config, tasks: &Tasks) {
+    let _context = Context::new(config, tasks);
+}

@@ -1,0 +1,49 @@
+//! What a controller is given when it starts.
+
+use component_base::{SharedClock, SharedEntropy, Tasks};
+use kube::Client;
+
+use super::{Clients, Informers, Recorder, events::Events};
+use crate::Config;
+
+/// Everything that controllers share.
+#[derive(Clone)]
+pub struct Context {
+    /// Makes a client a controller.
+    pub clients: Clients,
+    /// The shared caches.
+    pub informers: Informers,
+    /// What time it is.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+    /// Where tasks run.
+    pub tasks: Tasks,
+    /// The authority of the API server's certificate, in PEM.
+    pub root_ca: String,
+    events: Events,
+}
+
+impl Context {
+    /// The shared parts; nothing is watched before a controller asks for it.
+    pub fn new(config: Config, tasks: &Tasks) -> Self {
+        let Config { clients, clock, entropy, root_ca } = config;
+        let informers = Informers::new(clients.manager(), tasks.clone());
+        Self {
+            informers,
+            events: Events::new(clock.clone(), tasks),
+            clients,
+            clock,
+            entropy,
+            tasks: tasks.clone(),
+            root_ca,
+        }
+    }
+
+    /// The client and the event recorder of a controller, for example `deployment-controller`.
+    pub fn identity(&self, name: &'static str) -> (Client, Recorder) {
+        let client = self.clients.controller(name);
+        let recorder = self.events.recorder(client.clone(), name);
+        (client, recorder)
+    }
+}
