@@ -167,7 +167,7 @@ async fn attempt(
     apis::prepare_for_update(&resource.group, &resource.kind, side, &mut new, &checked_old);
     let errors = apis::validate_update(&resource.group, &resource.kind, side, &new, &checked_old);
     admit::refuse_invalid(resource, name, &errors)?;
-    for warning in apis::warnings(&resource.group, &resource.kind, &new) {
+    for warning in apis::update_warnings(&resource.group, &resource.kind, side, &new, &checked_old) {
         context.warnings.add(warning);
     }
     admission.validate(Operation::Update, Some(&new), Some(&old))?;

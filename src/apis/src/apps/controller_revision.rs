@@ -1,0 +1,7 @@
+//! ControllerRevisions.
+
+use crate::kind::Kind;
+
+pub(crate) struct ControllerRevision;
+
+impl Kind for ControllerRevision {}

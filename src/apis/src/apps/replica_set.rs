@@ -1,0 +1,32 @@
+//! ReplicaSets.
+
+use serde_json::{Value, json};
+
+use crate::{
+    core::pod_template::workload_defaults,
+    json::{default, with},
+    kind::Kind,
+};
+
+pub(crate) struct ReplicaSet;
+
+impl Kind for ReplicaSet {
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn first_status(&self, _object: &Value) -> Value {
+        json!({"replicas": 0})
+    }
+
+    fn defaults(&self, _version: &str, object: &mut Value) {
+        with(object, "spec", |spec| {
+            default(spec, "replicas", 1);
+            workload_defaults(spec);
+        });
+    }
+}

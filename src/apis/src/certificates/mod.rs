@@ -1,0 +1,11 @@
+//! Kinds of `certificates.k8s.io`.
+
+use crate::kind::{Kind, REPORTED};
+
+/// The kind of that name.
+pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
+    Some(match kind {
+        "CertificateSigningRequest" => &REPORTED,
+        _ => return None,
+    })
+}

@@ -1,0 +1,7 @@
+//! LimitRanges.
+
+use crate::kind::Kind;
+
+pub(crate) struct LimitRange;
+
+impl Kind for LimitRange {}

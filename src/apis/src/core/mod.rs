@@ -1,0 +1,37 @@
+//! Kinds of the core group.
+
+mod endpoints;
+pub(crate) mod event;
+mod limit_range;
+mod namespace;
+mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
+pub(crate) mod pod;
+pub(crate) mod pod_template;
+mod replication_controller;
+mod resource_quota;
+mod secret;
+mod service;
+
+use crate::kind::Kind;
+
+/// The kind of that name.
+pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
+    Some(match kind {
+        "Pod" => &pod::Pod,
+        "PodTemplate" => &pod_template::PodTemplate,
+        "ReplicationController" => &replication_controller::ReplicationController,
+        "LimitRange" => &limit_range::LimitRange,
+        "ResourceQuota" => &resource_quota::ResourceQuota,
+        "Namespace" => &namespace::Namespace,
+        "Node" => &node::Node,
+        "Service" => &service::Service,
+        "Secret" => &secret::Secret,
+        "Endpoints" => &endpoints::Endpoints,
+        "Event" => &event::Event,
+        "PersistentVolume" => &persistent_volume::PersistentVolume,
+        "PersistentVolumeClaim" => &persistent_volume_claim::PersistentVolumeClaim,
+        _ => return None,
+    })
+}
