@@ -19,7 +19,11 @@ pub(crate) fn parse(text: &str) -> Option<IpAddr> {
     let mut rest = text.split('.');
     for part in &mut parts {
         let digits = rest.next().filter(|digits| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()))?;
-        *part = digits.trim_start_matches('0').parse::<u8>().or_else(|error| if digits.bytes().all(|c| c == b'0') { Ok(0) } else { Err(error) }).ok()?;
+        *part = digits
+            .trim_start_matches('0')
+            .parse::<u8>()
+            .or_else(|error| if digits.bytes().all(|c| c == b'0') { Ok(0) } else { Err(error) })
+            .ok()?;
     }
     rest.next().is_none().then(|| IpAddr::from(parts))
 }

@@ -62,6 +62,24 @@ pub(crate) fn default(object: &mut Value, name: &str, value: impl Into<Value>) {
     }
 }
 
+/// Sets a text where there is none, or an empty one: Go does not tell them apart where there is no pointer.
+pub(crate) fn default_text(object: &mut Value, name: &str, value: &str) {
+    if let Some(fields) = object.as_object_mut()
+        && fields.get(name).is_none_or(|value| value.is_null() || value == "")
+    {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Sets a number where there is none, or 0: Go does not tell them apart where there is no pointer.
+pub(crate) fn default_int(object: &mut Value, name: &str, value: i64) {
+    if let Some(fields) = object.as_object_mut()
+        && fields.get(name).is_none_or(|value| value.is_null() || value == 0)
+    {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
 /// The field `name`, an empty object where it was not there; `None` when `object` is none.
 pub(crate) fn object_at<'a>(object: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     default(object, name, json!({}));

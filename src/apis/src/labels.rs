@@ -6,15 +6,11 @@ use apimachinery::{
 };
 use serde_json::Value;
 
-use crate::{checks, json};
+use crate::{checks, json, metadata};
 
 /// A map of labels (null is as good as an empty one), whose keys and values are told by the map's own path.
 pub(crate) fn check(errors: &mut ErrorList, path: &Path, labels: &Value) {
-    for (key, value) in labels.as_object().into_iter().flatten() {
-        checks::label_name(errors, path, key);
-        let value = value.as_str().unwrap_or_default();
-        checks::invalid(errors, path, value, names::is_label_value(value));
-    }
+    metadata::labels(labels, path, errors);
 }
 
 /// How strictly selectors are read.
@@ -89,7 +85,10 @@ mod tests {
     #[test]
     fn a_selector_is_told_operator_first_then_key_then_values() {
         assert!(said(&Value::Null).is_empty());
-        assert!(said(&json!({"matchLabels": {"a": ""}, "matchExpressions": [{"key": "a", "operator": "Exists"}]})).is_empty());
+        assert!(
+            said(&json!({"matchLabels": {"a": ""}, "matchExpressions": [{"key": "a", "operator": "Exists"}]}))
+                .is_empty()
+        );
         let wrong = json!({"matchExpressions": [{"key": "a b", "operator": "x", "values": ["!"]}, {"key": "a", "operator": "In"}]});
         let told = said(&wrong);
         assert_eq!(told[0], "s.matchExpressions[0].operator: Invalid value: \"x\": not a v");

@@ -8,8 +8,12 @@
 //! [`apimachinery::field::FieldError`], in the order in which kube-apiserver finds it; names are checked by [`apimachinery::names`]. What
 //! several kinds share (selectors, pod templates, resource lists) is a module of the group that it comes from. Objects are not cloned.
 
+mod checks;
+mod golang;
+mod ip;
 mod json;
 mod kind;
+mod labels;
 mod metadata;
 
 mod admissionregistration;

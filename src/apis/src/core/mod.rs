@@ -1,5 +1,6 @@
 //! Kinds of the core group.
 
+mod config_map;
 mod endpoints;
 pub(crate) mod event;
 mod limit_range;
@@ -13,6 +14,7 @@ mod replication_controller;
 mod resource_quota;
 mod secret;
 mod service;
+mod service_account;
 
 use crate::kind::Kind;
 
@@ -27,6 +29,8 @@ pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
         "Namespace" => &namespace::Namespace,
         "Node" => &node::Node,
         "Service" => &service::Service,
+        "ServiceAccount" => &service_account::ServiceAccount,
+        "ConfigMap" => &config_map::ConfigMap,
         "Secret" => &secret::Secret,
         "Endpoints" => &endpoints::Endpoints,
         "Event" => &event::Event,
