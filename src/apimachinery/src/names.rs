@@ -73,6 +73,11 @@ pub fn range_message(low: i64, high: i64) -> String {
     format!("must be between {low} and {high}, inclusive")
 }
 
+/// `must be no more than 63 bytes`, as keys and values of labels say it.
+fn max_bytes_message(max: usize) -> String {
+    format!("must be no more than {max} bytes")
+}
+
 /// A message with examples and the pattern.
 pub fn regex_message(message: &str, pattern: &str, examples: &[&str]) -> String {
     if examples.is_empty() {
@@ -141,7 +146,13 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".into());
             } else {
-                errors.extend(is_dns1123_subdomain(prefix).into_iter().map(|error| format!("prefix part {error}")));
+                if prefix.len() > SUBDOMAIN_MAX {
+                    errors.push(format!("prefix part {}", max_bytes_message(SUBDOMAIN_MAX)));
+                }
+                if !SUBDOMAIN_RE.is_match(prefix) {
+                    let why = regex_message(SUBDOMAIN_MESSAGE, SUBDOMAIN, &["example.com"]);
+                    errors.push(format!("prefix part {why}"));
+                }
             }
             name
         }
@@ -154,7 +165,7 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
     if name.is_empty() {
         errors.push("name part must be non-empty".into());
     } else if name.len() > LABEL_MAX {
-        errors.push(format!("name part {}", max_length_message(LABEL_MAX)));
+        errors.push(format!("name part {}", max_bytes_message(LABEL_MAX)));
     }
     if !KEY_RE.is_match(name) {
         errors.push(format!("name part {}", regex_message(KEY_MESSAGE, KEY, EXAMPLES)));
@@ -164,7 +175,11 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
 
 /// A value of a label.
 pub fn is_label_value(value: &str) -> Vec<String> {
-    check(value, LABEL_MAX, &VALUE_RE, (VALUE_MESSAGE, VALUE, &["MyValue", "my_value", "12345"]))
+    let mut errors = check(value, usize::MAX, &VALUE_RE, (VALUE_MESSAGE, VALUE, &["MyValue", "my_value", "12345"]));
+    if value.len() > LABEL_MAX {
+        errors.insert(0, max_bytes_message(LABEL_MAX));
+    }
+    errors
 }
 
 /// A name in C.
@@ -318,7 +333,7 @@ mod tests {
         );
         assert_eq!(is_qualified_name("/x"), ["prefix part must be non-empty"]);
         assert_eq!(is_qualified_name("a/b/c").len(), 1);
-        assert_eq!(is_label_value(&"a".repeat(64)), ["must be no more than 63 characters"]);
+        assert_eq!(is_label_value(&"a".repeat(64)), ["must be no more than 63 bytes"]);
         assert_eq!(is_env_var_name("..").len(), 1);
         assert_eq!(is_path_segment_name("a/b"), ["may not contain '/'"]);
         assert_eq!(is_valid_port_number(0), ["must be between 1 and 65535, inclusive"]);
