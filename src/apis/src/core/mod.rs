@@ -13,7 +13,7 @@ pub(crate) mod pod_template;
 mod replication_controller;
 mod resource_quota;
 mod secret;
-mod service;
+pub(crate) mod service;
 mod service_account;
 
 use crate::kind::Kind;
@@ -33,7 +33,7 @@ pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
         "ConfigMap" => &config_map::ConfigMap,
         "Secret" => &secret::Secret,
         "Endpoints" => &endpoints::Endpoints,
-        "Event" => &event::Event,
+        "Event" => &event::CORE,
         "PersistentVolume" => &persistent_volume::PersistentVolume,
         "PersistentVolumeClaim" => &persistent_volume_claim::PersistentVolumeClaim,
         _ => return None,
