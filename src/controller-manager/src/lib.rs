@@ -6,7 +6,11 @@
 //! the controller's own writes, so nothing is created twice. Nothing makes progress by a timer; time is only waited for where
 //! the API speaks of time (deadlines, schedules, back-off).
 
+mod deployment;
 pub mod framework;
+mod hash;
+pub mod pods;
+mod replicaset;
 
 use component_base::{SharedClock, SharedEntropy, Tasks};
 
@@ -27,5 +31,7 @@ pub struct Config {
 
 /// Starts all controllers; they run until `tasks` stops.
 pub async fn run(config: Config, tasks: &Tasks) {
-    let _context = Context::new(config, tasks);
+    let context = Context::new(config, tasks);
+    replicaset::start(&context);
+    deployment::start(&context);
 }

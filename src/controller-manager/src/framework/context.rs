@@ -1,6 +1,8 @@
 //! What a controller is given when it starts.
 
 use component_base::{SharedClock, SharedEntropy, Tasks};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 
 use super::{Clients, Informers, Recorder, events::Events};
@@ -46,4 +48,15 @@ impl Context {
         let recorder = self.events.recorder(client.clone(), name);
         (client, recorder)
     }
+
+    /// The present second, as objects have it.
+    pub fn now(&self) -> Time {
+        now(&self.clock)
+    }
+}
+
+/// The present second, as objects have it: they have no fractions, and what is compared with them must not either.
+pub fn now(clock: &SharedClock) -> Time {
+    let second = clock.now().as_second();
+    Time(Timestamp::from_second(second).expect("a second of a valid time is one"))
 }

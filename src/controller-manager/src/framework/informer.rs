@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub use super::store::Change;
 use super::{
     reflector,
-    store::{CONTROLLER, Key, NAMESPACE, Store},
+    store::{CONTROLLER, Key, NAMESPACE, ORPHAN, Store},
     trim,
 };
 
@@ -126,6 +126,14 @@ impl<K: Resource + Clone + Send + Sync + 'static> Informer<K> {
     /// The objects whose controlling owner has this uid, by name.
     pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
         self.by_index(CONTROLLER, uid)
+    }
+
+    /// What an owner with this uid may claim: what it controls, and what nobody controls in its namespace.
+    pub fn claimable(&self, namespace: &str, uid: &str) -> Vec<Arc<K>> {
+        let store = self.0.store.read();
+        let mut objects = store.by_index(CONTROLLER, uid);
+        objects.extend(store.by_index(ORPHAN, namespace));
+        objects
     }
 
     /// The objects that an index has under `value`, by namespace and name.

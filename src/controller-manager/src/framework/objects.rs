@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
+use apimachinery::selectors::LabelSelector;
 use component_base::SharedClock;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
@@ -12,7 +13,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Informer, Key};
+use super::{Informer, Key, SyncError, claim, controller_ref, refs};
 
 /// The objects of a kind, as one identity may write them.
 pub struct Objects<K> {
@@ -133,6 +134,48 @@ where
         Ok(())
     }
 
+    /// Takes in and lets go of `candidates` for `owner`, as its selector says; what it then has comes back.
+    ///
+    /// # Errors
+    /// When one cannot be taken in or let go, or when the owner is gone meanwhile.
+    pub async fn claim<O>(
+        &self,
+        owners: &Objects<O>,
+        owner: &O,
+        selector: &LabelSelector,
+        candidates: Vec<Arc<K>>,
+    ) -> Result<Vec<Arc<K>>, SyncError>
+    where
+        O: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let mut claimed = claim(owner, selector, candidates);
+        let uid = owner.meta().uid.clone().unwrap_or_default();
+        for object in &claimed.release {
+            match self.patch(&Key::of(&**object), &refs::release_patch(&**object, &uid)).await {
+                // Gone, or another one by now: nothing to let go.
+                Err(error) if !is_gone(&error) && !is_invalid(&error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        if !claimed.adopt.is_empty() {
+            // Nothing is adopted on the word of a cache: the owner may just have been deleted.
+            let key = Key::of(owner);
+            let fresh = owners.get(&key).await?;
+            if fresh.meta().uid != owner.meta().uid || fresh.meta().deletion_timestamp.is_some() {
+                return Err(SyncError::Other(format!("{} {key} is gone and can adopt nothing", O::kind(&()))));
+            }
+        }
+        let controller = controller_ref(owner);
+        for object in &claimed.adopt {
+            match self.patch(&Key::of(&**object), &refs::adopt_patch(&**object, &controller)).await {
+                Ok(object) => claimed.owned.push(Arc::new(object)),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(claimed.owned)
+    }
+
     fn at(&self, namespace: &str) -> Request {
         Request::new(K::url_path(&(), (!namespace.is_empty()).then_some(namespace)))
     }
@@ -156,4 +199,23 @@ pub fn is_gone(error: &kube::Error) -> bool {
 /// Whether the object had changed (or, on create, was there).
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+fn is_invalid(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 422)
+}
+
+/// Whether nothing can be created because the namespace is going.
+pub fn is_terminating_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// What the API server said, in its own words.
+pub fn message_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }

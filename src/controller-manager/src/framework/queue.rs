@@ -201,53 +201,55 @@ impl<T: Clone + Debug + Eq + Hash + Ord> Line<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use component_base::SystemClock;
 
     use super::*;
 
-    fn queue() -> Queue<&'static str> {
-        Queue::new(Arc::new(SystemClock))
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_key_is_in_line_once_and_comes_again_when_it_changed_meanwhile() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        assert!(line.add("a") && !line.add("a"));
+        assert_eq!(line.get(now), Some("a"));
+        assert!(!line.add("a"), "another worker must not take it now");
+        assert_eq!(line.get(now), None);
+        assert!(line.done(&"a"));
+        assert_eq!((line.get(now), line.done(&"a")), (Some("a"), false));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_key_is_in_line_once_and_comes_again_when_it_changed_meanwhile() {
-        let queue = queue();
-        queue.add("a");
-        queue.add("a");
-        assert_eq!(queue.get().await, "a");
-        queue.add("a");
-        assert!(queue.is_empty(), "another worker must not take it now");
-        queue.done(&"a");
-        assert_eq!(queue.len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_several_delays_the_soonest_counts() {
-        let (queue, start) = (queue(), Instant::now());
-        queue.add_after("a", Duration::from_secs(9));
-        queue.add_after("a", Duration::from_secs(2));
-        queue.add_after("a", Duration::from_secs(5));
-        assert_eq!(queue.get().await, "a");
-        assert_eq!(start.elapsed().as_secs(), 2);
-        queue.done(&"a");
-        let again = tokio::time::timeout(Duration::from_secs(60), queue.get()).await;
-        assert!(again.is_err(), "once is enough");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn back_off_doubles_until_it_is_forgotten() {
-        let queue = queue();
-        for expected in [5, 10, 20, 40] {
-            let start = Instant::now();
-            queue.add_rate_limited("a");
-            queue.get().await;
-            assert_eq!(start.elapsed().as_millis(), expected);
-            queue.done(&"a");
+    #[test]
+    fn of_several_delays_the_soonest_counts() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        for seconds in [9, 2, 5] {
+            line.add_at("a", now + SECOND * seconds);
         }
-        queue.forget(&"a");
-        assert_eq!(queue.0.line.lock().backoff(&"a"), FIRST_BACKOFF);
-        assert_eq!((0..40).map(|_| queue.0.line.lock().backoff(&"a")).max(), Some(LONGEST_BACKOFF));
+        assert_eq!(line.get(now + SECOND), None);
+        assert_eq!(line.get(now + SECOND * 2), Some("a"));
+        line.done(&"a");
+        assert_eq!(line.get(now + SECOND * 60), None, "once is enough");
+    }
+
+    #[test]
+    fn back_off_doubles_up_to_its_end() {
+        let mut line = Line::default();
+        let delays: Vec<_> = (0..40).map(|_| line.backoff(&"a")).collect();
+        assert_eq!(delays[..3], [5, 10, 20].map(Duration::from_millis));
+        assert_eq!(delays[39], LONGEST_BACKOFF);
+        line.failures.remove("a");
+        assert_eq!(line.backoff(&"a"), FIRST_BACKOFF);
+    }
+
+    #[tokio::test]
+    async fn workers_wait_until_there_is_something() {
+        let queue = Queue::new(std::sync::Arc::new(SystemClock));
+        let worker = tokio::spawn({
+            let queue = queue.clone();
+            async move { [queue.get().await, queue.get().await] }
+        });
+        queue.add_after("late", Duration::from_millis(20));
+        queue.add("early");
+        let got = tokio::time::timeout(SECOND * 10, worker).await.expect("in time").expect("no panic");
+        assert_eq!(got, ["early", "late"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::selectors::labels::LabelSelector;
+use apimachinery::selectors::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apimachinery::selectors::labels::LabelSelector;
+use apimachinery::selectors::LabelSelector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use kube::Resource;
 

@@ -103,6 +103,8 @@ pub(super) struct Store<K> {
 pub(super) const NAMESPACE: &str = "namespace";
 /// The index of the uids of controlling owners.
 pub(super) const CONTROLLER: &str = "controller";
+/// The index of the namespaces of objects that nobody controls.
+pub(super) const ORPHAN: &str = "orphan";
 
 impl<K: Resource + Clone> Store<K> {
     pub(super) fn new() -> Self {
