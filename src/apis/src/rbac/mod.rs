@@ -8,8 +8,10 @@ use crate::kind::Kind;
 /// The kind of that name.
 pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
     Some(match kind {
-        "Role" | "ClusterRole" => &role::Role,
-        "RoleBinding" | "ClusterRoleBinding" => &role_binding::RoleBinding,
+        "Role" => &role::ROLE,
+        "ClusterRole" => &role::CLUSTER_ROLE,
+        "RoleBinding" => &role_binding::ROLE_BINDING,
+        "ClusterRoleBinding" => &role_binding::CLUSTER_ROLE_BINDING,
         _ => return None,
     })
 }
