@@ -3,18 +3,34 @@
 //! One file a plug-in, named as kube-apiserver names it; [`Chain`] runs them in its order. Mutating plug-ins change the
 //! object, validating ones only look; both see the cluster through [`ObjectReader`].
 
+mod certificates;
+mod ingress_class;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
+mod pod_resources;
+mod pod_security;
 mod priority;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
+mod storage;
 
 use std::sync::Arc;
 
 use apimachinery::status::{GroupResource, Status};
-use auth::{ObjectReader, UserInfo};
-use component_base::{SharedClock, SharedEntropy};
+use auth::{Attributes, ObjectReader, UserInfo};
+use component_base::SharedEntropy;
 use serde_json::Value;
+
+pub use resource_quota::Charge;
+
+/// Whether somebody may do something: what some plug-ins ask beyond the request itself.
+pub trait Authorizer: Send + Sync {
+    /// Whether it is allowed.
+    fn allows(&self, attributes: &Attributes) -> bool;
+}
 
 /// What is done to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +95,13 @@ impl Request<'_> {
 pub struct Chain {
     reader: Arc<dyn ObjectReader>,
     entropy: SharedEntropy,
+    authorizer: Arc<dyn Authorizer>,
 }
 
 impl Chain {
     /// All plug-ins, over the objects that `reader` sees.
-    pub fn new(reader: Arc<dyn ObjectReader>, _clock: SharedClock, entropy: SharedEntropy) -> Self {
-        Self { reader, entropy }
+    pub fn new(reader: Arc<dyn ObjectReader>, entropy: SharedEntropy, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { reader, entropy, authorizer }
     }
 
     /// Lets mutating plug-ins change the object; what they warn of.
@@ -93,9 +110,13 @@ impl Chain {
     /// When one refuses.
     pub fn admit(&self, request: &mut Request<'_>) -> Result<Vec<String>, Status> {
         namespace_lifecycle::admit(request, &*self.reader)?;
+        limit_ranger::admit(request, &*self.reader);
         service_account::admit(request, &*self.reader, &self.entropy)?;
         priority::admit(request, &*self.reader)?;
         pod_defaults::admit(request);
+        storage::admit(request, &*self.reader);
+        runtime_class::admit(request, &*self.reader)?;
+        ingress_class::admit(request, &*self.reader);
         Ok(Vec::new())
     }
 
@@ -104,8 +125,23 @@ impl Chain {
     /// # Errors
     /// When one refuses.
     pub fn validate(&self, request: &Request<'_>) -> Result<Vec<String>, Status> {
-        node_restriction::validate(request)?;
-        Ok(Vec::new())
+        namespace_lifecycle::validate(request)?;
+        limit_ranger::validate(request, &*self.reader)?;
+        node_restriction::validate(request, &*self.reader)?;
+        let warnings = pod_security::validate(request, &*self.reader)?;
+        storage::validate(request, &*self.reader)?;
+        runtime_class::validate(request, &*self.reader)?;
+        certificates::validate(request, &*self.authorizer)?;
+        Ok(warnings)
+    }
+
+    /// What the request adds to quotas. Asked last, and again whenever the write is tried anew: the charges are to be written
+    /// in the same transaction.
+    ///
+    /// # Errors
+    /// When a quota has not enough left.
+    pub fn charges(&self, request: &Request<'_>) -> Result<Vec<Charge>, Status> {
+        resource_quota::charges(request, &*self.reader)
     }
 }
 

@@ -10,13 +10,8 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// Refuses what would outlive its namespace.
 pub fn admit(request: &Request<'_>, reader: &dyn ObjectReader) -> Result<(), Status> {
-    if request.group.is_empty() && request.resource == "namespaces" {
-        if request.operation == Operation::Delete && IMMORTAL.contains(&request.name) {
-            return Err(request.forbidden("this namespace may not be deleted"));
-        }
-        return Ok(());
-    }
-    if request.namespace.is_empty() || request.operation != Operation::Create {
+    let is_namespace = request.group.is_empty() && request.resource == "namespaces";
+    if is_namespace || request.namespace.is_empty() || request.operation != Operation::Create {
         return Ok(());
     }
     // Reviews are asked, not kept.
@@ -39,4 +34,14 @@ pub fn admit(request: &Request<'_>, reader: &dyn ObjectReader) -> Result<(), Sta
         }];
     }
     Err(status)
+}
+
+/// Refuses to delete a namespace that has to stay.
+pub fn validate(request: &Request<'_>) -> Result<(), Status> {
+    let deletes =
+        request.operation == Operation::Delete && request.group.is_empty() && request.resource == "namespaces";
+    if deletes && IMMORTAL.contains(&request.name) {
+        return Err(request.forbidden("this namespace may not be deleted"));
+    }
+    Ok(())
 }

@@ -152,6 +152,18 @@ fn name(common_name: &str, organizations: &[&str]) -> DistinguishedName {
     name
 }
 
+/// The organizations (groups) that a certificate signing request (base64 of PEM, as objects carry it, or PEM) asks for; none of
+/// what is no request.
+pub fn request_organizations(request: &str) -> Vec<String> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
+    let decoded = STANDARD.decode(request).unwrap_or_else(|_| request.as_bytes().to_vec());
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(&decoded) else { return Vec::new() };
+    let Ok((_, request)) = X509CertificationRequest::from_der(&pem.contents) else { return Vec::new() };
+    let organizations = request.certification_request_info.subject.iter_organization();
+    organizations.filter_map(|name| name.as_str().ok().map(str::to_owned)).collect()
+}
+
 /// From a little before now, for clocks that differ.
 fn validity(params: &mut CertificateParams, now: Timestamp, days: i64) {
     let at = |hours: i64| {

@@ -184,6 +184,12 @@ fn broken_down(rule: &Value) -> Vec<Value> {
     singles
 }
 
+/// Whether `rules` together give all that `wanted` does.
+pub fn covers_all<'r>(rules: impl Iterator<Item = &'r Value>, wanted: &Value) -> bool {
+    let rules: Vec<&Value> = rules.collect();
+    broken_down(wanted).iter().all(|single| rules.iter().any(|rule| covers(rule, single)))
+}
+
 /// Whether `rule` gives all that `single` (of one verb, group, resource, name or path) does.
 fn covers(rule: &Value, single: &Value) -> bool {
     let has = |field: &str| list(single, field).all(|wanted| list(rule, field).any(|own| own == "*" || own == wanted));

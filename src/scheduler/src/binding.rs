@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
@@ -11,7 +11,10 @@ use kube::{
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::pod::PodInfo;
+use crate::{
+    plugins::volumes::{Step, Volumes},
+    pod::PodInfo,
+};
 
 /// Requests at once; more would only wait in the API server.
 const AT_ONCE: usize = 64;
@@ -93,6 +96,38 @@ impl Binder {
                 }
             }
         });
+    }
+
+    /// Has the volumes of `pod` bound for `node`: to volumes that are there, or by telling the provisioner the node.
+    pub fn prepare_volumes(&self, pod: Arc<PodInfo>, node: String, steps: &[Step], known: &Volumes) {
+        for step in steps.iter().cloned() {
+            let (client, pod, node, outcomes) = (self.client.clone(), pod.clone(), node.clone(), self.outcomes.clone());
+            let (Step::Bind { claim, .. } | Step::Provision { claim }) = &step;
+            let claim_uid =
+                known.claims.get(&(pod.namespace.clone(), claim.clone())).and_then(|claim| claim.metadata.uid.clone());
+            tokio::spawn(async move {
+                let done = match &step {
+                    Step::Provision { claim } => {
+                        let annotations = json!({"volume.kubernetes.io/selected-node": node});
+                        let patch = json!({"metadata": {"uid": claim_uid, "annotations": annotations}});
+                        let api: Api<PersistentVolumeClaim> = Api::namespaced(client, &pod.namespace);
+                        api.patch(claim, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+                    }
+                    Step::Bind { volume, claim } => {
+                        let reference = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1",
+                            "namespace": pod.namespace, "name": claim, "uid": claim_uid});
+                        let annotations = json!({"pv.kubernetes.io/bound-by-controller": "yes"});
+                        let patch = json!({"metadata": {"annotations": annotations}, "spec": {"claimRef": reference}});
+                        let api: Api<PersistentVolume> = Api::all(client);
+                        api.patch(volume, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+                    }
+                };
+                if let Err(error) = done {
+                    tracing::warn!(pod = %pod.key(), node, %error, "volumes are not bound; the pod is tried again");
+                    let _ = outcomes.send(Outcome::Failed { uid: pod.uid.clone() });
+                }
+            });
+        }
     }
 
     /// Says in the pod's condition and in an event why it has no node; `nominated` is where room is being made.

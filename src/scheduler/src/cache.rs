@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use crate::{
     labels::Labels,
+    plugins::volumes::Volumes,
     pod::{HostPort, PodInfo},
     resources::Resources,
 };
@@ -87,6 +88,8 @@ pub struct Cache {
     nodes: BTreeMap<String, NodeInfo>,
     node_of: HashMap<String, String>,
     namespaces: HashMap<String, Labels>,
+    /// Claims, volumes and classes.
+    pub volumes: Volumes,
 }
 
 impl Cache {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     cache::{Cache, NodeInfo},
-    plugins::{FILTERS, Refusal, SCORES, inter_pod_affinity, pod_topology_spread},
+    plugins::{FILTERS, Refusal, SCORES, inter_pod_affinity, pod_topology_spread, volumes},
     pod::PodInfo,
     preemption,
 };
@@ -41,7 +41,12 @@ impl<'a> Cycle<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// To this node.
-    Node(String),
+    Node {
+        /// The node.
+        node: String,
+        /// What has to become of the pod's volumes first.
+        volumes: Vec<volumes::Step>,
+    },
     /// Nowhere now; this is what its condition says.
     Nowhere(String),
     /// To this node when these pods (by uid) have left it.
@@ -61,6 +66,9 @@ pub fn decide(pod: &PodInfo, cache: &Cache, turn: usize) -> Decision {
     if nodes.is_empty() {
         return Decision::Nowhere("no nodes available to schedule pods".to_owned());
     }
+    if let Some(why) = volumes::before(pod, &cache.volumes) {
+        return Decision::Nowhere(format!("0/{} nodes are available: {why}. not found", nodes.len()));
+    }
     let cycle = Cycle::new(pod, cache, nodes.clone());
     let mut fitting = Vec::new();
     let mut refusals: Vec<(&NodeInfo, Refusal)> = Vec::new();
@@ -74,7 +82,10 @@ pub fn decide(pod: &PodInfo, cache: &Cache, turn: usize) -> Decision {
         return nowhere(&cycle, &refusals);
     }
     let best = best(&cycle, &fitting);
-    Decision::Node(best[turn % best.len()].name.clone())
+    let node = best[turn % best.len()];
+    // A node that is left has room for the volumes, so this is its plan.
+    let volumes = volumes::plan(&cycle, node).unwrap_or_default();
+    Decision::Node { node: node.name.clone(), volumes }
 }
 
 /// The nodes with the highest score.
@@ -153,6 +164,10 @@ mod tests {
         PodInfo::new(Arc::new(from_value(json!({"metadata": metadata, "spec": spec})).expect("a Pod")))
     }
 
+    fn on(node: &str) -> Decision {
+        Decision::Node { node: node.to_owned(), volumes: Vec::new() }
+    }
+
     fn message(decision: Decision) -> String {
         match decision {
             Decision::Nowhere(message) => message,
@@ -164,7 +179,7 @@ mod tests {
     fn the_emptier_node_is_chosen() {
         let mut cache = cluster(&[json!({"metadata": {"name": "a"}}), json!({"metadata": {"name": "b"}})]);
         cache.place("a", Arc::new(pod("x", json!({}))));
-        assert_eq!(decide(&pod("y", json!({})), &cache, 0), Decision::Node("b".into()));
+        assert_eq!(decide(&pod("y", json!({})), &cache, 0), on("b"));
     }
 
     #[test]
@@ -205,7 +220,7 @@ mod tests {
         let term = json!({"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"});
         let spec = json!({"affinity": {"podAntiAffinity":
             {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
-        assert_eq!(decide(&pod("y", spec), &cache, 0), Decision::Node("a".into()));
+        assert_eq!(decide(&pod("y", spec), &cache, 0), on("a"));
     }
 
     #[test]
@@ -219,7 +234,7 @@ mod tests {
             "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "y"}}}]}),
         );
         another.uid = "another".into();
-        assert_eq!(decide(&another, &cache, 0), Decision::Node("c".into()));
+        assert_eq!(decide(&another, &cache, 0), on("c"));
     }
 
     #[test]

@@ -14,11 +14,18 @@ mod preemption;
 pub mod queue;
 mod resources;
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use component_base::Tasks;
 use futures::{FutureExt, StreamExt, stream};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::{CSINode, StorageClass},
+};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{
@@ -36,6 +43,8 @@ use crate::{
     queue::Queue,
 };
 
+/// How long a pod's volumes may take to be bound before another node is tried.
+const VOLUMES_BOUND_WITHIN: Duration = Duration::from_secs(600);
 /// The pods that this scheduler is for.
 const SCHEDULER_NAME: &str = "default-scheduler";
 
@@ -56,6 +65,10 @@ enum Told {
     Pod(Event<Pod>),
     Node(Event<Node>),
     Namespace(Event<Namespace>),
+    Claim(Event<PersistentVolumeClaim>),
+    Volume(Event<PersistentVolume>),
+    Class(Event<StorageClass>),
+    CsiNode(Event<CSINode>),
     Failed(watcher::Error),
 }
 
@@ -70,6 +83,8 @@ struct Scheduler {
     unseen_pods: HashSet<String>,
     unseen_nodes: HashSet<String>,
     known_pods: HashSet<String>,
+    /// Pods whose node is decided and whose volumes are being bound, by uid; until when they may be.
+    waiting: HashMap<String, (Arc<PodInfo>, String, Instant)>,
 }
 
 impl Scheduler {
@@ -85,6 +100,7 @@ impl Scheduler {
             unseen_pods: HashSet::new(),
             unseen_nodes: HashSet::new(),
             known_pods: HashSet::new(),
+            waiting: HashMap::new(),
         }
     }
 
@@ -96,10 +112,20 @@ impl Scheduler {
         let pods = watcher::watcher(Api::<Pod>::all(self.client.clone()), everything()).default_backoff();
         let nodes = watcher::watcher(Api::<Node>::all(self.client.clone()), everything()).default_backoff();
         let namespaces = watcher::watcher(Api::<Namespace>::all(self.client.clone()), everything()).default_backoff();
+        let claims =
+            watcher::watcher(Api::<PersistentVolumeClaim>::all(self.client.clone()), everything()).default_backoff();
+        let volumes =
+            watcher::watcher(Api::<PersistentVolume>::all(self.client.clone()), everything()).default_backoff();
+        let classes = watcher::watcher(Api::<StorageClass>::all(self.client.clone()), everything()).default_backoff();
+        let csi_nodes = watcher::watcher(Api::<CSINode>::all(self.client.clone()), everything()).default_backoff();
         let mut events = stream::select_all([
             pods.map(told(Told::Pod)).boxed(),
             nodes.map(told(Told::Node)).boxed(),
             namespaces.map(told(Told::Namespace)).boxed(),
+            claims.map(told(Told::Claim)).boxed(),
+            volumes.map(told(Told::Volume)).boxed(),
+            classes.map(told(Told::Class)).boxed(),
+            csi_nodes.map(told(Told::CsiNode)).boxed(),
         ]);
         loop {
             // All that is known already counts before anyone's turn.
@@ -114,7 +140,8 @@ impl Scheduler {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let wake = self.queue.next_wake();
+            self.give_up_waiting(Instant::now());
+            let wake = self.queue.next_wake().into_iter().chain(self.waiting.values().map(|(.., until)| *until)).min();
             tokio::select! {
                 Some(event) = events.next() => self.take_in(event),
                 Some(outcome) = self.outcomes.recv() => self.settle(&outcome),
@@ -126,9 +153,14 @@ impl Scheduler {
     fn schedule(&mut self, pod: &Arc<PodInfo>) {
         self.turn = self.turn.wrapping_add(1);
         match framework::decide(pod, &self.cache, self.turn) {
-            Decision::Node(node) => {
+            Decision::Node { node, volumes } => {
                 self.cache.place(&node, pod.clone());
-                self.binder.bind(pod.clone(), node);
+                if volumes.is_empty() {
+                    self.binder.bind(pod.clone(), node);
+                } else {
+                    self.binder.prepare_volumes(pod.clone(), node.clone(), &volumes, &self.cache.volumes);
+                    self.waiting.insert(pod.uid.clone(), (pod.clone(), node, Instant::now() + VOLUMES_BOUND_WITHIN));
+                }
             }
             Decision::Nowhere(message) => {
                 self.queue.failed(&pod.uid, false, Instant::now());
@@ -149,6 +181,7 @@ impl Scheduler {
         match outcome {
             Outcome::Bound { uid } => self.queue.remove(uid),
             Outcome::Failed { uid } => {
+                self.waiting.remove(uid);
                 self.cache.forget(uid);
                 self.queue.failed(uid, true, Instant::now());
             }
@@ -164,7 +197,55 @@ impl Scheduler {
             }
             Told::Namespace(Event::Delete(namespace)) => self.cache.remove_namespace(&namespace.name_any()),
             Told::Namespace(Event::Init | Event::InitDone) => {}
+            Told::Claim(event) => {
+                let key = |claim: &PersistentVolumeClaim| (claim.namespace().unwrap_or_default(), claim.name_any());
+                take(&mut self.cache.volumes.claims, event, key);
+                self.bind_waiting();
+                self.queue.something_changed(Instant::now());
+            }
+            Told::Volume(event) => {
+                match event {
+                    Event::Init => self.cache.volumes.volumes.clear(),
+                    Event::InitApply(volume) | Event::Apply(volume) => {
+                        self.cache.volumes.volumes.insert(volume.name_any(), volume);
+                    }
+                    Event::Delete(volume) => drop(self.cache.volumes.volumes.remove(&volume.name_any())),
+                    Event::InitDone => {}
+                }
+                self.queue.something_changed(Instant::now());
+            }
+            Told::Class(event) => {
+                take(&mut self.cache.volumes.classes, event, ResourceExt::name_any);
+                self.queue.something_changed(Instant::now());
+            }
+            Told::CsiNode(event) => {
+                take(&mut self.cache.volumes.csi_nodes, event, ResourceExt::name_any);
+                self.queue.something_changed(Instant::now());
+            }
             Told::Failed(error) => tracing::warn!(%error, "watch failed; it is resumed"),
+        }
+    }
+
+    /// Binds the pods whose volumes are bound by now.
+    fn bind_waiting(&mut self) {
+        let volumes = &self.cache.volumes;
+        let ready: Vec<String> =
+            self.waiting.iter().filter(|(_, (pod, ..))| volumes.all_bound(pod)).map(|(uid, _)| uid.clone()).collect();
+        for uid in ready {
+            if let Some((pod, node, _)) = self.waiting.remove(&uid) {
+                self.binder.bind(pod, node);
+            }
+        }
+    }
+
+    /// Tries those anew whose volumes took too long.
+    fn give_up_waiting(&mut self, now: Instant) {
+        let late: Vec<String> =
+            self.waiting.iter().filter(|(_, (.., until))| *until <= now).map(|(uid, _)| uid.clone()).collect();
+        for uid in late {
+            self.waiting.remove(&uid);
+            self.cache.forget(&uid);
+            self.queue.failed(&uid, true, now);
         }
     }
 
@@ -198,6 +279,7 @@ impl Scheduler {
     }
 
     fn drop_pod(&mut self, uid: &str) {
+        self.waiting.remove(uid);
         self.known_pods.remove(uid);
         self.queue.remove(uid);
         if self.cache.forget(uid) {
@@ -228,6 +310,20 @@ impl Scheduler {
         if changed {
             self.queue.something_changed(Instant::now());
         }
+    }
+}
+
+/// Takes an event into what is known of a kind.
+fn take<Key: std::hash::Hash + Eq, Kind>(
+    known: &mut HashMap<Key, Kind>,
+    event: Event<Kind>,
+    key: impl Fn(&Kind) -> Key,
+) {
+    match event {
+        Event::Init => known.clear(),
+        Event::InitApply(object) | Event::Apply(object) => drop(known.insert(key(&object), object)),
+        Event::Delete(object) => drop(known.remove(&key(&object))),
+        Event::InitDone => {}
     }
 }
 

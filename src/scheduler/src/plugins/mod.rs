@@ -10,6 +10,7 @@ pub mod node_resources;
 pub mod node_unschedulable;
 pub mod pod_topology_spread;
 pub mod taint_toleration;
+pub mod volumes;
 
 use crate::{cache::NodeInfo, framework::Cycle};
 
@@ -49,6 +50,10 @@ pub const FILTERS: &[Filter] = &[
     node_affinity::filter,
     node_ports::filter,
     node_resources::filter,
+    volumes::restrictions,
+    volumes::limits,
+    volumes::binding,
+    volumes::zones,
     pod_topology_spread::filter,
     inter_pod_affinity::filter,
 ];
