@@ -110,6 +110,34 @@ impl Ipam {
         Ok(self.address(index))
     }
 
+    /// Gives `owner` the very address it had, and says whether it could: not when another has it. An address outside
+    /// of the range is nobody's here, and is left to its owner.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn claim(&mut self, owner: &str, address: IpAddr) -> Result<bool, IpamError> {
+        let index = match address {
+            IpAddr::V4(address) => self.index_of(address),
+            IpAddr::V6(_) => None,
+        };
+        let Some(index) = index else { return Ok(true) };
+        if let Some(own) = self.owners.get(owner) {
+            return Ok(*own == index);
+        }
+        if self.used[index as usize / 64] & (1 << (index % 64)) != 0 {
+            return Ok(false);
+        }
+        self.record('+', owner, index)?;
+        self.mark(index);
+        self.owners.insert(owner.to_owned(), index);
+        Ok(true)
+    }
+
+    /// The range, as it was given.
+    pub fn cidr(&self) -> &str {
+        &self.cidr
+    }
+
     /// Takes back what `owner` has; an owner without an address is no error.
     ///
     /// # Errors
@@ -296,6 +324,20 @@ mod tests {
         assert_eq!(Ipam::open("127.64.0.0/24", &path).expect("a table").in_use(), 1);
         fs::write(&path, "+ 127.64.0.2 a\n* x y\n").expect("written");
         assert!(matches!(Ipam::open("127.64.0.0/24", &path), Err(IpamError::Damaged { line: 2, .. })));
+    }
+
+    #[test]
+    fn an_address_is_claimed_by_who_had_it_and_by_nobody_else() {
+        let folder = folder();
+        let mut ipam = open(&folder, "127.64.0.0/24");
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert!(ipam.claim("a", address("127.64.0.9")).expect("recorded"));
+        assert!(ipam.claim("a", address("127.64.0.9")).expect("recorded"));
+        assert!(!ipam.claim("a", address("127.64.0.10")).expect("recorded"));
+        assert!(!ipam.claim("b", address("127.64.0.9")).expect("recorded"));
+        assert!(ipam.claim("b", address("127.65.0.9")).expect("not of this range"));
+        drop(ipam);
+        assert_eq!(open(&folder, "127.64.0.0/24").allocate("a").expect("the same"), address("127.64.0.9"));
     }
 
     #[test]

@@ -41,8 +41,9 @@ impl Store {
         let parsed = parse_reference(reference)?;
         let lock = self.lock_of(&parsed.whole());
         let _pulling = lock.lock().await;
-        let settings = registries.registries.get(parsed.registry()).cloned().unwrap_or_default();
-        Pull::new(self, &parsed, credentials, &settings)?.run().await
+        let settings = registries.of(parsed.registry());
+        let authorities = registries.authorities(&settings)?;
+        Pull::new(self, &parsed, credentials, settings, authorities)?.run().await
     }
 }
 
@@ -58,19 +59,19 @@ impl<'a> Pull<'a> {
         store: &'a Store,
         reference: &'a Reference,
         credentials: Option<Credentials>,
-        settings: &Registry,
+        settings: Registry,
+        authorities: Vec<Vec<u8>>,
     ) -> Result<Self, ImageError> {
-        let auth = match credentials.or_else(|| settings.credentials.clone()) {
+        let auth = match credentials.or(settings.credentials) {
             None => RegistryAuth::Anonymous,
             Some(Credentials::Basic { username, password }) => RegistryAuth::Basic(username, password),
             Some(Credentials::Bearer(token)) => RegistryAuth::Bearer(token),
         };
-        let authorities = settings.authorities()?;
         let config = ClientConfig {
             protocol: if settings.plain_http { ClientProtocol::Http } else { ClientProtocol::Https },
             extra_root_certificates: authorities
-                .map(|data| Certificate { encoding: CertificateEncoding::Pem, data })
                 .into_iter()
+                .map(|data| Certificate { encoding: CertificateEncoding::Pem, data })
                 .collect(),
             connect_timeout: Some(CONNECT_TIME_MAX),
             read_timeout: Some(store.config.silence_max),

@@ -6,13 +6,18 @@ use serde::Deserialize;
 
 use crate::ImageError;
 
+/// One file may hold several certificates; the HTTP client takes them one by one.
+const CERTIFICATE_END: &str = "-----END CERTIFICATE-----";
+
 /// Settings by registry host (`registry.local:5000`). A registry that is not named is spoken to over TLS and trusted
 /// by the host's own roots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Registries {
     /// By host, with its port where it has one.
     pub registries: BTreeMap<String, Registry>,
+    /// PEM files of authorities to trust for all registries beside the host's.
+    pub ca_files: Vec<PathBuf>,
 }
 
 /// Settings of one registry.
@@ -51,10 +56,21 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-impl Registry {
-    /// The authorities of `ca_file`.
-    pub(crate) fn authorities(&self) -> Result<Option<Vec<u8>>, ImageError> {
-        self.ca_file.as_ref().map(|path| fs::read(path).map_err(ImageError::io("read", path))).transpose()
+impl Registries {
+    /// The settings of one registry, by host.
+    pub(crate) fn of(&self, host: &str) -> Registry {
+        self.registries.get(host).cloned().unwrap_or_default()
+    }
+
+    /// The authorities to trust for a registry with these settings, beside the host's; each in PEM.
+    pub(crate) fn authorities(&self, registry: &Registry) -> Result<Vec<Vec<u8>>, ImageError> {
+        let mut authorities = Vec::new();
+        for path in registry.ca_file.iter().chain(&self.ca_files) {
+            let text = fs::read_to_string(path).map_err(ImageError::io("read", path))?;
+            let certificates = text.split_inclusive(CERTIFICATE_END).filter(|part| part.ends_with(CERTIFICATE_END));
+            authorities.extend(certificates.map(|certificate| certificate.as_bytes().to_vec()));
+        }
+        Ok(authorities)
     }
 }
 
@@ -71,5 +87,17 @@ mod tests {
         assert!(registry.plain_http);
         assert!(!format!("{registry:?}").contains("secret"));
         assert!(serde_json::from_str::<Registries>(r#"{"registries":{"a":{"plainhttp":true}}}"#).is_err());
+    }
+
+    #[test]
+    fn a_file_may_hold_several_authorities_and_a_missing_one_is_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ca.pem");
+        let one = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n{CERTIFICATE_END}\n");
+        fs::write(&path, format!("{}{}", one("YQ=="), one("Yg=="))).expect("written");
+        let all = Registries { ca_files: vec![path], ..Registries::default() };
+        assert_eq!(all.authorities(&Registry::default()).expect("read").len(), 2);
+        let missing = Registry { ca_file: Some(folder.path().join("none.pem")), ..Registry::default() };
+        assert!(all.authorities(&missing).expect_err("missing").to_string().contains("none.pem"));
     }
 }

@@ -95,13 +95,32 @@ pub enum Program {
     Component(PathBuf),
 }
 
-/// What the store takes of its file system.
+/// What a folder takes of its file system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Bytes in blocks.
     pub bytes: u64,
     /// Files and folders.
     pub inodes: u64,
+}
+
+impl Usage {
+    /// What is below `folder`. What goes away meanwhile does not count.
+    pub fn of(folder: &Path) -> Self {
+        let mut usage = Self::default();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let Ok(data) = entry.metadata() else { continue };
+                usage.bytes += data.blocks() * 512;
+                usage.inodes += 1;
+                if data.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        usage
+    }
 }
 
 impl Store {
@@ -185,19 +204,7 @@ impl Store {
 
     /// What the store takes.
     pub fn usage(&self) -> Usage {
-        let mut usage = Usage::default();
-        let mut folders = vec![self.config.root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let Ok(data) = entry.metadata() else { continue };
-                usage.bytes += data.blocks() * 512;
-                usage.inodes += 1;
-                if data.is_dir() {
-                    folders.push(entry.path());
-                }
-            }
-        }
-        usage
+        Usage::of(&self.config.root)
     }
 
     /// Where the store is.

@@ -95,7 +95,8 @@ pub struct Stats {
 /// A container. Dropping the last handle ends it.
 pub struct Container {
     shared: Arc<Shared>,
-    spec: ContainerSpec,
+    id: String,
+    http_port: u16,
     linked: Arc<Linked>,
     environment: Arc<Environment>,
     stop: CancellationToken,
@@ -116,10 +117,12 @@ impl Container {
         } else {
             Vec::new()
         };
-        let environment = Arc::new(shared.environment(&spec, preopens)?);
+        let (id, http_port) = (spec.id.clone(), spec.http_port);
+        let environment = Arc::new(shared.environment(spec, preopens)?);
         Ok(Self {
             shared,
-            spec,
+            id,
+            http_port,
             linked,
             environment,
             stop: CancellationToken::new(),
@@ -153,7 +156,7 @@ impl Container {
             }
             Kind::Http(program) => {
                 let _on_servers = self.shared.servers.enter();
-                let address = SocketAddr::new(self.spec.pod_ip, cni::listen_port(self.spec.http_port));
+                let address = SocketAddr::new(self.environment.pod_ip, cni::listen_port(self.http_port));
                 let listener =
                     HttpServer::listen(address).map_err(|source| RuntimeError::Listen { address, source })?;
                 let server = HttpServer::new(
@@ -262,7 +265,7 @@ impl Container {
 
     /// The pod's address and port at which an HTTP component is served, as others know it.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        matches!(self.linked.kind, Kind::Http(_)).then(|| SocketAddr::new(self.spec.pod_ip, self.spec.http_port))
+        matches!(self.linked.kind, Kind::Http(_)).then(|| SocketAddr::new(self.environment.pod_ip, self.http_port))
     }
 
     /// Serves a connection that somebody else accepted.
@@ -290,6 +293,6 @@ impl Drop for Container {
 
 impl std::fmt::Debug for Container {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Container").field("id", &self.spec.id).finish_non_exhaustive()
+        formatter.debug_struct("Container").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -175,8 +175,8 @@ impl HttpServer {
     }
 
     async fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let (_waiting, before) = Waiting::join(&self.waiting);
+        if before >= WAITING_MAX {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting\n");
         }
         if request.uri().authority().is_none() && !request.headers().contains_key(header::HOST) {
@@ -193,9 +193,7 @@ impl HttpServer {
                 () = call => {}
             }
         });
-        let outcome = receiver.await;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        match outcome {
+        match receiver.await {
             Ok(Ok(response)) => response.map(|body| body.boxed_unsync()),
             Ok(Err(error)) => {
                 self.note(&format!("the guest answered with an error: {error:?}"));
@@ -251,6 +249,23 @@ impl HttpServer {
 
     fn note(&self, text: &str) {
         self.environment.log.write(Stream::Stderr, format!("coracle: {text}\n").as_bytes());
+    }
+}
+
+/// A request that has no answer yet. Its client may leave at any time, and the future is dropped with this in it.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    /// One more; and how many there were before it.
+    fn join(count: &'a AtomicUsize) -> (Self, usize) {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        (Self(count), before)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     loader::{LoadError, Loader},
     logs::CriLog,
     meter::Meter,
-    mounts::{MountError, Preopen, host_path},
+    mounts::{Mount, MountError, Preopen, host_path},
     names::Resolver,
     outbound::Outbound,
     ticker::Activity,
@@ -159,20 +159,20 @@ impl Drop for WasmRuntime {
 }
 
 impl Shared {
-    pub fn environment(&self, spec: &ContainerSpec, preopens: Vec<Preopen>) -> Result<Environment, RuntimeError> {
+    pub fn environment(&self, spec: ContainerSpec, preopens: Vec<Preopen>) -> Result<Environment, RuntimeError> {
         let log = CriLog::open(spec.log_path.as_deref(), self.config.clock.clone()).map_err(|source| {
             let path = spec.log_path.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
             RuntimeError::Log { path, source }
         })?;
         let hosts = spec.mounts.iter().find(|mount| mount.container == "/etc/hosts").map(|mount| mount.host.clone());
-        let resolver = Arc::new(Resolver::new(spec.dns.clone(), hosts.as_deref(), self.config.entropy.clone()));
-        let authority = cluster_authority(spec);
+        let resolver = Arc::new(Resolver::new(spec.dns, hosts.as_deref(), self.config.entropy.clone()));
+        let authority = cluster_authority(&spec.mounts);
         let meter = Meter::new(self.activity.clone());
         meter.set_quota(spec.limits.bucket());
         Ok(Environment {
-            args: spec.args.clone(),
-            env: spec.env.clone(),
-            working_dir: spec.working_dir.clone(),
+            args: spec.args,
+            env: spec.env,
+            working_dir: spec.working_dir,
             preopens,
             pod_ip: spec.pod_ip,
             outbound: Arc::new(Outbound::new(spec.pod_ip, resolver.clone(), authority)),
@@ -185,9 +185,8 @@ impl Shared {
 }
 
 /// The host's path of the cluster's authority, if the container mounts it.
-fn cluster_authority(spec: &ContainerSpec) -> Option<std::path::PathBuf> {
-    let mounts: Vec<Preopen> = spec
-        .mounts
+fn cluster_authority(mounts: &[Mount]) -> Option<std::path::PathBuf> {
+    let mounts: Vec<Preopen> = mounts
         .iter()
         .map(|mount| Preopen { host: mount.host.clone(), guest: mount.container.clone(), read_only: true })
         .collect();

@@ -105,7 +105,7 @@ fn store(folder: &Path) -> Store {
 
 fn plain(host: &str) -> Registries {
     let registry = Registry { plain_http: true, ..Registry::default() };
-    Registries { registries: BTreeMap::from([(host.to_owned(), registry)]) }
+    Registries { registries: BTreeMap::from([(host.to_owned(), registry)]), ..Registries::default() }
 }
 
 fn folder() -> tempfile::TempDir {
