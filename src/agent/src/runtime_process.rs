@@ -170,7 +170,9 @@ fn adopt(command: &RuntimeCommand) -> Option<(AsyncFd<OwnedFd>, i32)> {
 
 fn watch(pid: i32) -> io::Result<AsyncFd<OwnedFd>> {
     let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("not a process id"))?;
-    AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::NONBLOCK)?, Interest::READABLE)
+    let process = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+    // SAFETY: an `OwnedFd` is open and stays the same descriptor for as long as it is owned.
+    Ok(unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?)
 }
 
 fn open_log(path: &Path) -> io::Result<File> {

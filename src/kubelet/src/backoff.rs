@@ -13,8 +13,6 @@ pub const DELAY_MAX: Duration = Duration::from_secs(300);
 /// How long each of a set of failing things still waits. Pure: the caller says what time it is.
 #[derive(Debug)]
 pub struct Backoff<K> {
-    first: Duration,
-    max: Duration,
     entries: HashMap<K, Entry>,
 }
 
@@ -26,16 +24,11 @@ struct Entry {
 
 impl<K> Default for Backoff<K> {
     fn default() -> Self {
-        Self { first: DELAY_FIRST, max: DELAY_MAX, entries: HashMap::new() }
+        Self { entries: HashMap::new() }
     }
 }
 
 impl<K: Eq + Hash> Backoff<K> {
-    /// A back-off that grows from `first` to `max` by doubling.
-    pub fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, entries: HashMap::new() }
-    }
-
     /// How long `key`, which failed at `failed`, must still wait at `now`; `None` when it may go on.
     pub fn remaining<Q>(&self, key: &Q, failed: Timestamp, now: Timestamp) -> Option<Duration>
     where
@@ -56,14 +49,14 @@ impl<K: Eq + Hash> Backoff<K> {
         K: std::borrow::Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.entries.get(key).map_or(self.first, |entry| entry.delay)
+        self.entries.get(key).map_or(DELAY_FIRST, |entry| entry.delay)
     }
 
     /// Notes that `key`, which failed at `failed`, is tried again at `now`: its next failure waits longer.
     pub fn next(&mut self, key: K, failed: Timestamp, now: Timestamp) {
         let delay = match self.entries.get(&key) {
-            Some(entry) if !self.is_stale(entry, failed) => (entry.delay * 2).min(self.max),
-            _ => self.first,
+            Some(entry) if !self.is_stale(entry, failed) => (entry.delay * 2).min(DELAY_MAX),
+            _ => DELAY_FIRST,
         };
         self.entries.insert(key, Entry { delay, updated: now });
     }
@@ -79,7 +72,7 @@ impl<K: Eq + Hash> Backoff<K> {
 
     /// It ran well for twice the longest delay before it failed.
     fn is_stale(&self, entry: &Entry, failed: Timestamp) -> bool {
-        let max = SignedDuration::try_from(self.max).unwrap_or(SignedDuration::MAX);
+        let max = SignedDuration::try_from(DELAY_MAX).unwrap_or(SignedDuration::MAX);
         failed.duration_since(entry.updated) > max.saturating_mul(2)
     }
 }

@@ -118,12 +118,6 @@ pub async fn prepare_volumes(context: &Context, pod: &Arc<Pod>, watched: &Watche
     Done::Volumes(objects, prepared.map(Arc::new))
 }
 
-/// Whether an object of the pod could not be read.
-pub fn any_failed(objects: &PodObjects) -> bool {
-    objects.config_maps.values().any(|lookup| matches!(lookup, Lookup::Failed(_)))
-        || objects.secrets.values().any(|lookup| matches!(lookup, Lookup::Failed(_)))
-}
-
 /// Writes the status.
 pub async fn write_status(context: &Context, pod: &Pod, patch: &Value) -> Result<Pod, kube::Error> {
     let api: Api<Pod> = Api::namespaced(context.config.client.clone(), pod.namespace());

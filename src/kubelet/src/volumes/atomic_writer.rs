@@ -170,7 +170,8 @@ mod tests {
                 write(folder.path(), &files(&wanted)).expect("a write");
                 for (path, data) in &wanted {
                     let found = std::fs::read_to_string(folder.path().join(path));
-                    proptest::prop_assert_eq!(found.ok().as_deref(), Some(*data));
+                    let found = found.ok();
+                    proptest::prop_assert_eq!(found.as_deref(), Some(*data));
                 }
                 let tops: BTreeSet<&str> = wanted.iter().filter_map(|(path, _)| path.split('/').next()).collect();
                 proptest::prop_assert_eq!(visible(folder.path()), tops.into_iter().collect::<Vec<_>>());
