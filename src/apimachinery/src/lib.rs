@@ -9,8 +9,10 @@ pub mod kinds;
 pub mod meta;
 pub mod names;
 pub mod quantity;
+pub mod schema;
 pub mod selectors;
 pub mod status;
+pub mod structured;
 
 /// What this build calls itself: the Kubernetes version whose API it serves, and its own.
 pub const VERSION: &str = "v1.36.0+coracle.1";
