@@ -214,6 +214,16 @@ pub(crate) fn warn_range(path: &Path, value: &str, warnings: &mut Vec<String>) {
     }
 }
 
+/// Whether the range `inner` lies in `outer` and is smaller.
+pub(crate) fn contains_strictly(outer: &str, inner: &str) -> bool {
+    match (parse_range(outer), parse_range(inner)) {
+        (Some((outer, bits)), Some((inner, inner_bits))) => {
+            outer.is_ipv4() == inner.is_ipv4() && inner_bits > bits && masked(inner, bits) == masked(outer, bits)
+        }
+        _ => false,
+    }
+}
+
 /// Whether it is an IPv6 address.
 pub(crate) fn is_v6(value: &str) -> bool {
     value.contains(':')

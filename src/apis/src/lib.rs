@@ -9,6 +9,7 @@
 //! several kinds share (selectors, pod templates, resource lists) is a module of the group that it comes from. Objects are not cloned.
 
 mod checks;
+mod conditions;
 mod golang;
 mod ip;
 mod json;
