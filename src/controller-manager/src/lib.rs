@@ -7,10 +7,20 @@
 //! the API speaks of time (deadlines, schedules, back-off).
 
 mod deployment;
+mod endpoints;
+mod endpointslice;
+mod endpointslicemirroring;
 pub mod framework;
+mod garbagecollector;
 mod hash;
+mod inventory;
+mod namespace;
+mod nodelifecycle;
 pub mod pods;
 mod replicaset;
+mod rootcacertpublisher;
+mod serviceaccount;
+mod tainteviction;
 
 use component_base::{SharedClock, SharedEntropy, Tasks};
 
@@ -34,4 +44,14 @@ pub async fn run(config: Config, tasks: &Tasks) {
     let context = Context::new(config, tasks);
     replicaset::start(&context);
     deployment::start(&context);
+    serviceaccount::start(&context);
+    rootcacertpublisher::start(&context);
+    endpoints::start(&context);
+    endpointslice::start(&context);
+    endpointslicemirroring::start(&context);
+    nodelifecycle::start(&context);
+    tainteviction::start(&context);
+    let inventory = inventory::Inventory::start(&context);
+    garbagecollector::start(&context, &inventory);
+    namespace::start(&context, &inventory);
 }

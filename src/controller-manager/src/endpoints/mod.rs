@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use kube::ResourceExt;
 
 use self::plan::Action;
-use crate::framework::{Change, Context, Informer, Key, Objects, Outcome, Queue, Recorder, SyncError, is_gone, spawn_workers};
+use crate::framework::{
+    Change, Context, Informer, Key, Objects, Outcome, Queue, Recorder, SyncError, is_gone, spawn_workers,
+};
 
 const NAME: &str = "endpoint-controller";
 

@@ -6,11 +6,14 @@ use apimachinery::meta;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
-        ContainerPort, EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service, ServicePort,
+        ContainerPort, EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service,
+        ServicePort,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 use md5::{Digest, Md5};
+
+use crate::pods;
 
 /// Who writes these Endpoints.
 const MANAGED_BY: (&str, &str) = ("endpoints.kubernetes.io/managed-by", "endpoint-controller");
@@ -45,20 +48,22 @@ pub fn selects(service: &Service, pod: &Pod) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     let labels = pod.metadata.labels.as_ref();
     selector.is_some_and(|selector| {
-        !selector.is_empty() && selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+        !selector.is_empty()
+            && selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
     })
 }
 
 /// Whether nothing that endpoints show differs between two states of a pod.
 pub fn looks_the_same(old: &Pod, new: &Pod) -> bool {
-    let spec = |pod: &Pod| pod.spec.as_ref().map(|spec| (spec.node_name.clone(), spec.hostname.clone(), spec.subdomain.clone()));
-    let phase = |pod: &Pod| matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
+    let spec = |pod: &Pod| {
+        pod.spec.as_ref().map(|spec| (spec.node_name.clone(), spec.hostname.clone(), spec.subdomain.clone()))
+    };
     old.metadata.uid == new.metadata.uid
         && old.metadata.labels == new.metadata.labels
         && old.metadata.deletion_timestamp.is_some() == new.metadata.deletion_timestamp.is_some()
         && addresses(old).eq(addresses(new))
-        && is_ready(old) == is_ready(new)
-        && phase(old) == phase(new)
+        && pods::is_ready(old) == pods::is_ready(new)
+        && pods::is_finished(old) == pods::is_finished(new)
         && spec(old) == spec(new)
 }
 
@@ -124,10 +129,8 @@ pub fn is_headless(service: &Service) -> bool {
 
 /// Whether the pod can be an endpoint at all; one that is being deleted only when `terminating` ones count.
 pub fn has_endpoint(pod: &Pod, terminating: bool) -> bool {
-    let Some(status) = &pod.status else { return false };
-    let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let addressed = addresses(pod).next().is_some();
-    !ended && addressed && (terminating || pod.metadata.deletion_timestamp.is_none())
+    !pods::is_finished(pod) && addressed && (terminating || pod.metadata.deletion_timestamp.is_none())
 }
 
 /// The pod's addresses.
@@ -136,12 +139,6 @@ pub fn addresses(pod: &Pod) -> impl Iterator<Item = &str> {
     let all = status.and_then(|status| status.pod_ips.as_deref()).unwrap_or_default();
     let first = status.and_then(|status| status.pod_ip.as_deref()).filter(|_| all.is_empty());
     all.iter().map(|address| address.ip.as_str()).chain(first).filter(|address| !address.is_empty())
-}
-
-/// Whether the pod's condition says that it is ready.
-pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// The host name under which the pod is known to the Service's DNS, if it has one.
@@ -163,7 +160,8 @@ pub fn find_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let wanted = |candidate: &&ContainerPort| {
-        candidate.name.as_ref() == Some(name) && protocol(candidate.protocol.as_ref()) == protocol(port.protocol.as_ref())
+        candidate.name.as_ref() == Some(name)
+            && protocol(candidate.protocol.as_ref()) == protocol(port.protocol.as_ref())
     };
     let mut ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     ports.find(wanted).map(|port| port.container_port)
@@ -175,12 +173,8 @@ fn protocol(given: Option<&String>) -> &str {
 
 /// When the latest of what the endpoints follow from happened: a pod became ready (or not), or the Service was made.
 pub fn trigger_time(service: &Service, pods: &[&Pod]) -> Option<Timestamp> {
-    let pods = pods.iter().filter_map(|pod| {
-        let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-        let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
-        Some(ready.last_transition_time.as_ref()?.0)
-    });
-    pods.chain(service.metadata.creation_timestamp.as_ref().map(|time| time.0)).max()
+    let readiness = pods.iter().filter_map(|pod| pods::ready_since(pod));
+    readiness.chain(service.metadata.creation_timestamp.as_ref().map(|time| time.0)).max()
 }
 
 /// A reference to `pod` as endpoints carry it.
@@ -215,7 +209,7 @@ fn subsets(service: &Service, pods: &[&Pod]) -> Vec<EndpointSubset> {
     let mut offers: BTreeMap<[u8; 16], (Option<EndpointPort>, Vec<(EndpointAddress, bool)>)> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| has_endpoint(pod, publish)) {
         let Some(address) = address(service, pod) else { continue };
-        let ready = publish || is_ready(pod);
+        let ready = publish || pods::is_ready(pod);
         if ports.is_empty() && is_headless(service) {
             offers.entry([0; 16]).or_default().1.push((address, ready));
             continue;
@@ -314,7 +308,9 @@ mod tests {
 
     fn made(action: Option<Action>) -> Value {
         match action {
-            Some(Action::Create(endpoints) | Action::Update(endpoints)) => serde_json::to_value(endpoints).expect("JSON"),
+            Some(Action::Create(endpoints) | Action::Update(endpoints)) => {
+                serde_json::to_value(endpoints).expect("JSON")
+            }
             None => Value::Null,
         }
     }
@@ -327,7 +323,10 @@ mod tests {
         let pods = [pod("b", "10.1.0.2", false), pod("a", "10.1.0.1", true)];
         let first = plan(&service, &pods, None);
         let endpoints = made(first.clone());
-        assert_eq!(endpoints["metadata"]["labels"], json!({"l": "1", "endpoints.kubernetes.io/managed-by": "endpoint-controller"}));
+        assert_eq!(
+            endpoints["metadata"]["labels"],
+            json!({"l": "1", "endpoints.kubernetes.io/managed-by": "endpoint-controller"})
+        );
         let subset = &endpoints["subsets"][0];
         assert_eq!(subset["ports"], json!([{"name": "h", "port": 8080, "protocol": "TCP"}]));
         assert_eq!(subset["addresses"][0]["targetRef"]["name"], "a");
@@ -346,8 +345,13 @@ mod tests {
         let mut other = pod("b", "10.1.0.2", true);
         other.spec.as_mut().expect("a spec").containers[0].ports = None;
         let endpoints = made(plan(&service, &[pod("a", "10.1.0.1", true), other], None));
-        let mut sizes: Vec<(usize, usize)> = endpoints["subsets"].as_array().expect("subsets").iter()
-            .map(|subset| (subset["addresses"].as_array().map_or(0, Vec::len), subset["ports"].as_array().map_or(0, Vec::len)))
+        let mut sizes: Vec<(usize, usize)> = endpoints["subsets"]
+            .as_array()
+            .expect("subsets")
+            .iter()
+            .map(|subset| {
+                (subset["addresses"].as_array().map_or(0, Vec::len), subset["ports"].as_array().map_or(0, Vec::len))
+            })
             .collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [(1, 1), (2, 2)]);
@@ -361,7 +365,8 @@ mod tests {
         assert!(has_endpoint(&leaving, true));
         leaving.status.as_mut().expect("a status").phase = Some("Failed".to_owned());
         assert!(!has_endpoint(&leaving, true));
-        let headless = service(json!({"clusterIP": "None", "selector": {"app": "w"}, "publishNotReadyAddresses": true}));
+        let headless =
+            service(json!({"clusterIP": "None", "selector": {"app": "w"}, "publishNotReadyAddresses": true}));
         let endpoints = made(plan(&headless, &[pod("a", "10.1.0.1", false)], None));
         assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "10.1.0.1");
         assert_eq!(endpoints["metadata"]["labels"][HEADLESS], "");
@@ -370,7 +375,8 @@ mod tests {
     #[test]
     fn a_thousand_addresses_are_enough() {
         let service = service(json!({"clusterIP": "10.0.0.1", "selector": {"app": "w"}, "ports": [{"port": 80}]}));
-        let pods: Vec<Pod> = (0..1200).map(|i| pod(&format!("p{i}"), &format!("10.1.{}.{}", i / 250, i % 250 + 1), i >= 100)).collect();
+        let pods: Vec<Pod> =
+            (0..1200).map(|i| pod(&format!("p{i}"), &format!("10.1.{}.{}", i / 250, i % 250 + 1), i >= 100)).collect();
         let endpoints = made(plan(&service, &pods, None));
         assert_eq!(endpoints["subsets"][0]["addresses"].as_array().map(Vec::len), Some(1000));
         assert_eq!(endpoints["metadata"]["annotations"][OVER_CAPACITY], "truncated");

@@ -13,7 +13,8 @@ use kube::ResourceExt;
 use crate::{
     endpoints::{self, is_terminating, plan::is_managed, plan::selects},
     framework::{
-        Change, Context, Informer, Key, Objects, Outcome, Queue, Recorder, SyncError, is_conflict, is_gone, spawn_workers,
+        Change, Context, Informer, Key, Objects, Outcome, Queue, Recorder, SyncError, is_conflict, is_gone,
+        spawn_workers,
     },
 };
 
@@ -96,7 +97,8 @@ impl Controller {
         };
         let pods = self.pods.in_namespace(&key.namespace);
         let pods: Vec<_> = pods.into_iter().filter(|pod| selects(&service, pod)).collect();
-        let mine = |slice: &Arc<EndpointSlice>| slice.labels().get(plan::MANAGED_BY).is_some_and(|by| by == plan::CONTROLLER);
+        let mine =
+            |slice: &Arc<EndpointSlice>| slice.labels().get(plan::MANAGED_BY).is_some_and(|by| by == plan::CONTROLLER);
         let slices = self.slices.cache().by_index(BY_SERVICE, &key.to_string());
         let slices: Vec<_> = slices.into_iter().filter(mine).collect();
         let zone = |node: &str| self.nodes.get(&Key::new("", node)).map(|node| zone_of(&node));

@@ -11,9 +11,7 @@ use apimachinery::meta;
 use k8s_openapi::{
     api::{
         core::v1::{Pod, Service},
-        discovery::v1::{
-            Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
-        },
+        discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -96,7 +94,8 @@ type Identity = (Vec<String>, Option<String>, Option<(String, String)>);
 
 fn identity(endpoint: &Endpoint) -> Identity {
     let target = endpoint.target_ref.as_ref();
-    let target = target.map(|target| (target.namespace.clone().unwrap_or_default(), target.name.clone().unwrap_or_default()));
+    let target =
+        target.map(|target| (target.namespace.clone().unwrap_or_default(), target.name.clone().unwrap_or_default()));
     (endpoint.addresses.clone(), endpoint.hostname.clone(), target)
 }
 
@@ -182,19 +181,19 @@ fn fill(
     let (mut changed, mut unchanged) = (Vec::new(), Vec::new());
     for slice in slices {
         let (mut kept, mut differs) = (Vec::new(), false);
-        for endpoint in &slice.endpoints {
+        for endpoint in held(slice) {
             if let Some(wanted) = desired.endpoints.remove(&identity(endpoint)) {
                 differs |= wanted != *endpoint;
                 kept.push(wanted);
             }
         }
         let labels = labels(service);
-        if kept.is_empty() && !slice.endpoints.is_empty() {
+        if kept.is_empty() && !held(slice).is_empty() {
             delete.push(slice.clone());
-        } else if differs || kept.len() != slice.endpoints.len() || slice.metadata.labels.as_ref() != Some(&labels) {
+        } else if differs || kept.len() != held(slice).len() || slice.metadata.labels.as_ref() != Some(&labels) {
             let mut slice = EndpointSlice::clone(slice);
             slice.metadata.labels = Some(labels);
-            slice.endpoints = kept;
+            slice.endpoints = Some(kept);
             changed.push(slice);
         } else {
             unchanged.push(slice);
@@ -202,24 +201,32 @@ fn fill(
     }
     let mut left = desired.endpoints.into_values();
     // The fullest first, so that few slices are half empty.
-    changed.sort_by_key(|slice| std::cmp::Reverse(slice.endpoints.len()));
-    for slice in &mut changed {
-        let room = MAX_ENDPOINTS.saturating_sub(slice.endpoints.len());
-        slice.endpoints.extend(left.by_ref().take(room));
-    }
+    changed.sort_by_key(|slice| std::cmp::Reverse(held(slice).len()));
+    changed.iter_mut().for_each(|slice| put(slice, &mut left));
     while left.len() > 0 {
-        let fits = |slice: &Arc<EndpointSlice>| slice.endpoints.len() + left.len() <= MAX_ENDPOINTS;
+        let fits = |slice: &Arc<EndpointSlice>| held(slice).len() + left.len() <= MAX_ENDPOINTS;
         let fullest =
-            (0..unchanged.len()).filter(|at| fits(unchanged[*at])).max_by_key(|at| unchanged[*at].endpoints.len());
+            (0..unchanged.len()).filter(|at| fits(unchanged[*at])).max_by_key(|at| held(&unchanged[*at]).len());
         let mut slice = match fullest {
             Some(at) if left.len() < MAX_ENDPOINTS => EndpointSlice::clone(unchanged.swap_remove(at)),
             _ => new_slice(service, address_type, desired.ports.clone()),
         };
-        let room = MAX_ENDPOINTS.saturating_sub(slice.endpoints.len());
-        slice.endpoints.extend(left.by_ref().take(room));
+        put(&mut slice, &mut left);
         if slice.metadata.name.is_some() { changed.push(slice) } else { create.push(slice) }
     }
     update.extend(changed);
+}
+
+/// The endpoints of a slice.
+pub fn held(slice: &EndpointSlice) -> &[Endpoint] {
+    slice.endpoints.as_deref().unwrap_or_default()
+}
+
+/// Moves endpoints into a slice until it is full.
+fn put(slice: &mut EndpointSlice, from: &mut impl Iterator<Item = Endpoint>) {
+    let endpoints = slice.endpoints.get_or_insert_default();
+    let room = MAX_ENDPOINTS.saturating_sub(endpoints.len());
+    endpoints.extend(from.take(room));
 }
 
 fn owned_by(slice: &EndpointSlice, service: &Service) -> bool {
@@ -228,7 +235,7 @@ fn owned_by(slice: &EndpointSlice, service: &Service) -> bool {
 }
 
 fn is_same_placeholder(slice: &EndpointSlice, placeholder: &EndpointSlice) -> bool {
-    slice.endpoints.is_empty()
+    held(slice).is_empty()
         && slice.ports.as_ref().is_none_or(Vec::is_empty)
         && slice.metadata.labels == placeholder.metadata.labels
         && slice.metadata.owner_references == placeholder.metadata.owner_references
@@ -244,7 +251,7 @@ fn new_slice(service: &Service, address_type: &str, ports: Vec<EndpointPort>) ->
             ..ObjectMeta::default()
         },
         address_type: address_type.to_owned(),
-        endpoints: Vec::new(),
+        endpoints: Some(Vec::new()),
         ports: Some(ports),
     }
 }
@@ -280,7 +287,7 @@ fn endpoint(service: &Service, pod: &Pod, address_type: &str, zone: Option<Strin
     let six = address_type == "IPv6";
     let addresses: Vec<String> =
         endpoints::addresses(pod).filter(|address| address.contains(':') == six).map(str::to_owned).collect();
-    let (serving, terminating) = (endpoints::is_ready(pod), pod.metadata.deletion_timestamp.is_some());
+    let (serving, terminating) = (crate::pods::is_ready(pod), pod.metadata.deletion_timestamp.is_some());
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     (!addresses.is_empty()).then(|| Endpoint {
         addresses,
@@ -330,7 +337,9 @@ mod tests {
     }
 
     fn plain() -> Service {
-        service(json!({"clusterIP": "10.0.0.1", "selector": {"app": "w"}, "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]}))
+        service(
+            json!({"clusterIP": "10.0.0.1", "selector": {"app": "w"}, "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]}),
+        )
     }
 
     fn pod(number: usize, ready: bool) -> Arc<Pod> {
@@ -381,7 +390,7 @@ mod tests {
         ];
         for (service, pod, conditions) in cases {
             let plan = plan(&service, &[pod], &[], in_z1);
-            let endpoint = serde_json::to_value(&plan.create[0].endpoints[0]).expect("JSON");
+            let endpoint = serde_json::to_value(&held(&plan.create[0])[0]).expect("JSON");
             assert_eq!(endpoint["conditions"], conditions);
             assert_eq!((&endpoint["zone"], &endpoint["nodeName"]), (&json!("z1"), &json!("node")));
         }
@@ -390,24 +399,28 @@ mod tests {
     #[test]
     fn a_service_without_endpoints_has_an_empty_slice_that_stays() {
         let first = plan(&plain(), &[], &[], in_z1);
-        assert!(first.create[0].endpoints.is_empty());
+        assert!(held(&first.create[0]).is_empty());
         let slices = apply(&first, Vec::new(), &mut 0);
         assert!(plan(&plain(), &[], &slices, in_z1).is_empty());
         let filled = plan(&plain(), &[pod(1, true)], &slices, in_z1);
-        assert_eq!((filled.create.len(), filled.update.len(), filled.delete.len()), (0, 1, 0), "it is turned into another");
+        assert_eq!(
+            (filled.create.len(), filled.update.len(), filled.delete.len()),
+            (0, 1, 0),
+            "it is turned into another"
+        );
     }
 
     #[test]
     fn a_pod_of_an_unknown_node_is_left_out() {
         let plan = plan(&plain(), &[pod(1, true)], &[], |_| None);
-        assert!(plan.create[0].endpoints.is_empty());
+        assert!(held(&plan.create[0]).is_empty());
     }
 
     #[test]
     fn traffic_that_should_stay_near_is_hinted() {
         let spec = json!({"clusterIP": "10.0.0.1", "trafficDistribution": "PreferSameNode", "ports": [{"port": 80}]});
         let plan = plan(&service(spec), &[pod(1, true), pod(2, false)], &[], in_z1);
-        let hints: Vec<_> = plan.create[0].endpoints.iter().map(|endpoint| json!(endpoint.hints)).collect();
+        let hints: Vec<_> = held(&plan.create[0]).iter().map(|endpoint| json!(endpoint.hints)).collect();
         assert_eq!(hints, [json!({"forZones": [{"name": "z1"}], "forNodes": [{"name": "node"}]}), Value::Null]);
     }
 
@@ -419,12 +432,12 @@ mod tests {
             for pods in rounds {
                 let pods: Vec<_> = pods.into_iter().map(|(number, ready)| pod(number, ready)).collect();
                 slices = apply(&plan(&plain(), &pods, &slices, in_z1), slices, &mut names);
-                let mut held: Vec<_> = slices.iter().flat_map(|slice| slice.endpoints.iter().map(identity)).collect();
-                held.sort();
-                let before = held.len();
-                held.dedup();
-                prop_assert_eq!((held.len(), before), (pods.len(), pods.len()));
-                prop_assert!(slices.iter().all(|slice| slice.endpoints.len() <= MAX_ENDPOINTS));
+                let mut all: Vec<_> = slices.iter().flat_map(|slice| held(slice).iter().map(identity)).collect();
+                all.sort();
+                let before = all.len();
+                all.dedup();
+                prop_assert_eq!((all.len(), before), (pods.len(), pods.len()));
+                prop_assert!(slices.iter().all(|slice| held(slice).len() <= MAX_ENDPOINTS));
                 prop_assert!(plan(&plain(), &pods, &slices, in_z1).is_empty());
             }
         }

@@ -56,7 +56,8 @@ impl Controller {
         }
         if let Some(endpoints) = endpoints {
             if mirrored.invalid > 0 {
-                let words = format!("Skipped {} invalid IP addresses when mirroring to EndpointSlices", mirrored.invalid);
+                let words =
+                    format!("Skipped {} invalid IP addresses when mirroring to EndpointSlices", mirrored.invalid);
                 self.recorder.warning(&*endpoints, "InvalidIPAddress", words);
             }
             if mirrored.skipped > 0 {

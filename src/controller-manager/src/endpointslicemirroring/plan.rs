@@ -105,8 +105,9 @@ fn wanted(endpoints: &Endpoints, mirrored: &mut Mirrored) -> Vec<EndpointSlice> 
                 .entry((address_type, key_of(&ports)))
                 .or_insert_with(|| new_slice(endpoints, address_type, ports.clone()));
             let endpoint = endpoint(address, ready);
-            if !slice.endpoints.contains(&endpoint) {
-                slice.endpoints.push(endpoint);
+            let held = slice.endpoints.get_or_insert_default();
+            if !held.contains(&endpoint) {
+                held.push(endpoint);
                 room -= 1;
             }
         }
@@ -152,7 +153,7 @@ fn new_slice(endpoints: &Endpoints, address_type: &str, ports: Vec<EndpointPort>
             ..ObjectMeta::default()
         },
         address_type: address_type.to_owned(),
-        endpoints: Vec::new(),
+        endpoints: Some(Vec::new()),
         ports: Some(ports),
     }
 }
@@ -182,7 +183,8 @@ mod tests {
         let slices = json!(mirrored.plan.create);
         assert_eq!(slices.as_array().map(Vec::len), Some(2));
         assert_eq!(mirrored.invalid, 1);
-        let ready: Vec<_> = slices[0]["endpoints"].as_array().expect("a list").iter().map(|one| one["conditions"].clone()).collect();
+        let ready: Vec<_> =
+            slices[0]["endpoints"].as_array().expect("a list").iter().map(|one| one["conditions"].clone()).collect();
         assert_eq!(ready, [json!({"ready": true}), json!({"ready": false})]);
         assert_eq!(slices[0]["metadata"]["annotations"], json!({"a": "1"}));
         let there: Vec<_> = mirrored.plan.create.into_iter().map(Arc::new).collect();

@@ -111,14 +111,9 @@ impl Graph {
         self.gone.contains(uid)
     }
 
-    /// How many objects there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.nodes.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
     }
 
     fn word(&mut self, text: &str) -> Arc<str> {
@@ -156,11 +151,12 @@ impl Graph {
             return work;
         }
         let owners: Box<[Ref]> = meta.owner_references.iter().map(|owner| self.owner(owner)).collect();
-        let uid: Uid = match (self.nodes.get_key_value(meta.uid.as_str()), self.dependents.get_key_value(meta.uid.as_str())) {
-            (Some((uid, _)), _) => uid.clone(),
-            (None, Some((uid, _))) => uid.clone(),
-            (None, None) => meta.uid.as_str().into(),
-        };
+        let uid: Uid =
+            match (self.nodes.get_key_value(meta.uid.as_str()), self.dependents.get_key_value(meta.uid.as_str())) {
+                (Some((uid, _)), _) => uid.clone(),
+                (None, Some((uid, _))) => uid.clone(),
+                (None, None) => meta.uid.as_str().into(),
+            };
         let node = Node {
             resource: resource.clone(),
             namespace: self.word(&meta.namespace),
@@ -190,7 +186,10 @@ impl Graph {
                 self.no_dependent(&old.uid, &uid);
             }
             // Who waited for it need not any more.
-            if old.blocks && now.is_none_or(|now| !now.blocks) && self.nodes.get(&old.uid).is_some_and(|owner| owner.foreground) {
+            if old.blocks
+                && now.is_none_or(|now| !now.blocks)
+                && self.nodes.get(&old.uid).is_some_and(|owner| owner.foreground)
+            {
                 work.delete.push(old.uid.clone());
             }
         }
@@ -250,7 +249,9 @@ impl Graph {
             .nodes
             .iter()
             .filter(|(uid, node)| {
-                node.resource.plural == resource.plural && node.resource.group == resource.group && !uids.contains(&***uid)
+                node.resource.plural == resource.plural
+                    && node.resource.group == resource.group
+                    && !uids.contains(&***uid)
             })
             .map(|(uid, _)| uid.clone())
             .collect();

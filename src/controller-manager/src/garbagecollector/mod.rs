@@ -177,7 +177,10 @@ impl Collector {
         let (group, _) = apimachinery::kinds::split_api_version(&owner.api_version);
         let resource = self.inventory.of_kind(group, &owner.kind).ok_or_else(|| {
             let found = self.inventory.found().error.map(|error| format!(" ({error})")).unwrap_or_default();
-            SyncError::Other(format!("owner {} {} of {} is of a kind that is not served{found}", owner.api_version, owner.kind, of.name))
+            SyncError::Other(format!(
+                "owner {} {} of {} is of a kind that is not served{found}",
+                owner.api_version, owner.kind, of.name
+            ))
         })?;
         if resource.namespaced && of.namespace.is_empty() {
             // No object of the whole cluster can be owned by one in a namespace; it is left alone.
@@ -185,7 +188,9 @@ impl Collector {
         }
         Ok(match self.get(&resource, &of.namespace, &owner.name).await? {
             Some(found) if found.uid != owner.uid => OwnerState::Dangling,
-            Some(found) if found.deletion_timestamp.is_some() && found.finalizers.iter().any(|one| one == FOREGROUND) => {
+            Some(found)
+                if found.deletion_timestamp.is_some() && found.finalizers.iter().any(|one| one == FOREGROUND) =>
+            {
                 OwnerState::Waiting
             }
             Some(_) => OwnerState::Solid,
@@ -261,7 +266,8 @@ impl Collector {
 
     /// Deletes the object as it was read.
     async fn delete(&self, node: &Node, latest: &Meta, policy: PropagationPolicy) -> Result<(), SyncError> {
-        let only = Preconditions { uid: Some(latest.uid.clone()), resource_version: Some(latest.resource_version.clone()) };
+        let only =
+            Preconditions { uid: Some(latest.uid.clone()), resource_version: Some(latest.resource_version.clone()) };
         let params = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() }.preconditions(only);
         let request = Request::new(node.resource.path(&node.namespace)).delete(&node.name, &params);
         match self.client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await {

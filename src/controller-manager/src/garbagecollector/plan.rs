@@ -17,7 +17,7 @@ pub enum OwnerState {
 }
 
 /// What is to be done with the object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Nothing.
     Stay,

@@ -50,8 +50,11 @@ impl Resource {
 
     /// Where its objects are, of one namespace or of all.
     pub fn path(&self, namespace: &str) -> String {
-        let mut path =
-            if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) };
+        let mut path = if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        };
         if self.namespaced && !namespace.is_empty() {
             path.push_str("/namespaces/");
             path.push_str(namespace);

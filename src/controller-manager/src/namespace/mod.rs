@@ -163,13 +163,17 @@ impl Controller {
         }
         found.remaining.insert(format!("{}.{}", resource.plural, resource.group), left.len());
         let mut finalizers: BTreeMap<&String, usize> = BTreeMap::new();
-        left.iter().flat_map(|object| &object.metadata.finalizers).for_each(|one| *finalizers.entry(one).or_default() += 1);
+        left.iter()
+            .flat_map(|object| &object.metadata.finalizers)
+            .for_each(|one| *finalizers.entry(one).or_default() += 1);
         for (finalizer, count) in finalizers {
             *found.finalizers.entry(finalizer.clone()).or_default() += count;
         }
         if left.iter().any(|object| object.metadata.deletion_timestamp.is_none()) {
             let api = format!("{}/{}, Resource={}", resource.group, resource.version, resource.plural);
-            return Err(SyncError::Other(format!("unexpected items still remain in namespace: {namespace} for gvr: {api}")));
+            return Err(SyncError::Other(format!(
+                "unexpected items still remain in namespace: {namespace} for gvr: {api}"
+            )));
         }
         Ok(())
     }

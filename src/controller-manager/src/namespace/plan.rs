@@ -19,13 +19,6 @@ pub struct Found {
     pub finalizers: BTreeMap<String, usize>,
 }
 
-impl Found {
-    /// Whether the namespace is empty as far as can be told.
-    pub fn is_empty(&self) -> bool {
-        self.discovery.is_none() && self.failures.is_empty() && self.remaining.is_empty()
-    }
-}
-
 struct Kind {
     name: &'static str,
     reason: &'static str,
@@ -129,7 +122,10 @@ mod tests {
         assert_eq!(said[4], (Some("True"), Some(finalizers)));
         assert_eq!(conditions(&held, &found, at("2026-01-01T00:01:00Z")), None);
         let empty = conditions(&held, &Found::default(), at("2026-01-01T00:02:00Z")).expect("changed");
-        assert_eq!((&empty[3]["reason"], &empty[3]["lastTransitionTime"]), (&json!("ContentRemoved"), &json!("2026-01-01T00:02:00Z")));
+        assert_eq!(
+            (&empty[3]["reason"], &empty[3]["lastTransitionTime"]),
+            (&json!("ContentRemoved"), &json!("2026-01-01T00:02:00Z"))
+        );
         assert_eq!(empty[0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
     }
 }

@@ -25,7 +25,11 @@ pub fn plan(namespace: &Namespace, there: Option<&ConfigMap>, root_ca: &str) -> 
     }
     let data = BTreeMap::from([(KEY.to_owned(), root_ca.to_owned())]);
     let described = |map: &ConfigMap| {
-        map.metadata.annotations.as_ref().and_then(|all| all.get(DESCRIPTION.0)).is_some_and(|text| text == DESCRIPTION.1)
+        map.metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(DESCRIPTION.0))
+            .is_some_and(|text| text == DESCRIPTION.1)
     };
     if there.is_some_and(|there| there.data.as_ref() == Some(&data) && described(there)) {
         return None;
