@@ -249,6 +249,14 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.shutdown_background();
+        }
+    }
+}
+
 /// The guest's file; its name is a file of `wasm-examples/target/guests`.
 fn guest_file(name: &str) -> PathBuf {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wasm-examples/target/guests");
