@@ -1,11 +1,13 @@
 //! Kinds of `certificates.k8s.io`.
 
-use crate::kind::{Kind, REPORTED};
+mod certificate_signing_request;
+
+use crate::kind::Kind;
 
 /// The kind of that name.
 pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
     Some(match kind {
-        "CertificateSigningRequest" => &REPORTED,
+        "CertificateSigningRequest" => &certificate_signing_request::CertificateSigningRequest,
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! Kinds of the core group.
 
-mod config_map;
+pub(crate) mod config_map;
 mod endpoints;
 pub(crate) mod event;
 mod limit_range;
