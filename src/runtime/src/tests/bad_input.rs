@@ -58,7 +58,7 @@ async fn programs_that_are_none_are_refused_with_what_is_wrong() {
     let cases: [(&[u8], &str); 4] = [
         (b"\0asm\x01\0\0\0\xff\xff", "not a valid WebAssembly program"),
         (b"\0asm\x09\0\0\0", "known version"),
-        (b"#!/bin/sh\n", "no OCI archive"),
+        (b"#!/bin/sh\n", "neither WebAssembly nor an archive"),
         (b"", "no OCI archive"),
     ];
     for (bytes, problem) in cases {
