@@ -107,9 +107,8 @@ impl Environment {
 
     /// The host's folder of the working directory, unless that is the root.
     fn working_folder(&self) -> Option<PathBuf> {
-        if Path::new(&self.working_dir).parent().is_none() {
-            return None;
-        }
+        // The root, which has no parent, is preopened as it is.
+        Path::new(&self.working_dir).parent()?;
         let covers = |preopen: &&Preopen| Path::new(&self.working_dir).starts_with(&preopen.guest);
         let preopen = self.preopens.iter().filter(covers).max_by_key(|preopen| preopen.guest.len())?;
         // A read-only mount stays one under its other name: it is left out.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
 
@@ -94,7 +94,7 @@ impl Loader {
         Ok(linked)
     }
 
-    fn load_module(&self, path: &PathBuf) -> Result<Linked, LoadError> {
+    fn load_module(&self, path: &Path) -> Result<Linked, LoadError> {
         check_readable(path)?;
         // SAFETY: `images::Program` is made only by the image store, of files that it wrote into a folder of its own
         // from its own compiler's output, and that it never changes in place.
@@ -109,7 +109,7 @@ impl Loader {
         Ok(Linked { kind: Kind::Module(linked), wants_files })
     }
 
-    fn load_component(&self, path: &PathBuf) -> Result<Linked, LoadError> {
+    fn load_component(&self, path: &Path) -> Result<Linked, LoadError> {
         check_readable(path)?;
         // SAFETY: as in `load_module`.
         let component = unsafe { Component::deserialize_file(&self.engine, path) };
@@ -136,11 +136,11 @@ impl Loader {
 }
 
 /// Wasmtime's own words for a missing file do not say which.
-fn check_readable(path: &PathBuf) -> Result<(), LoadError> {
-    let failed = |error: io::Error| LoadError::Code { path: path.clone(), problem: error.to_string() };
+fn check_readable(path: &Path) -> Result<(), LoadError> {
+    let failed = |error: io::Error| LoadError::Code { path: path.to_owned(), problem: error.to_string() };
     fs::File::open(path).map(|_| ()).map_err(failed)
 }
 
-fn broken(path: &PathBuf, error: &wasmtime::Error) -> LoadError {
-    LoadError::Code { path: path.clone(), problem: format!("{error:#}") }
+fn broken(path: &Path, error: &wasmtime::Error) -> LoadError {
+    LoadError::Code { path: path.to_owned(), problem: format!("{error:#}") }
 }
