@@ -96,7 +96,7 @@ impl Controller {
         let Some(deployment) = self.deployments.cache().get(&key) else { return Ok(Outcome::Done) };
         let selector = selector(&deployment)?;
         if selector.is_empty() {
-            return self.selects_all(&key, &deployment).await;
+            return self.selects_all(&deployment).await;
         }
         let uid = deployment.metadata.uid.as_deref().unwrap_or_default();
         let candidates = self.sets.cache().claimable(&key.namespace, uid);
@@ -124,14 +124,12 @@ impl Controller {
         sets.iter().filter_map(|set| set.metadata.uid.as_ref()).filter(runs).cloned().collect()
     }
 
-    async fn selects_all(&self, key: &Key, deployment: &Deployment) -> Result<Outcome, SyncError> {
+    async fn selects_all(&self, deployment: &Deployment) -> Result<Outcome, SyncError> {
         let text = "This deployment is selecting all pods. A non-empty selector is required.";
         self.recorder.warning(deployment, "SelectingAll", text);
-        let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
-        if observed < deployment.metadata.generation {
-            let status = json!({"status": {"observedGeneration": deployment.metadata.generation}});
-            self.deployments.patch_status(key, &status).await?;
-        }
+        let mut status = deployment.status.clone().unwrap_or_default();
+        status.observed_generation = deployment.metadata.generation;
+        self.tell(deployment, status, None).await?;
         Ok(Outcome::Done)
     }
 
