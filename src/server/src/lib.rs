@@ -1,8 +1,10 @@
-//! The server: everything a cluster's control plane needs, in the order it needs it: keys, store, API server, scheduler.
+//! The server: everything a cluster's control plane needs, in the order it needs it: keys, store, API server, controllers
+//! and scheduler.
 //!
-//! The scheduler enters the API server's own router in this process under its own identity: there is no socket and no
-//! TLS between them, and RBAC sees it all the same. Controllers will enter the same way.
+//! Controllers and scheduler enter the API server's own router in this process, each under its own identity: there is no
+//! socket and no TLS between them, and RBAC sees them all the same.
 
+mod credentials;
 mod network;
 mod tls;
 
@@ -15,9 +17,11 @@ use std::{
 use apiserver::{ApiServer, Parts};
 use auth::{ClusterCa, TokenSigner, UserInfo, pki};
 use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
+use controller_manager::framework::Clients;
 use storage::{DataDir, LocalStore};
 use tokio::net::TcpListener;
 
+pub use credentials::{NodeCredentials, issue_node_credentials};
 pub use network::{Network, NetworkError, nth_address};
 
 /// Who issues service-account tokens.
@@ -71,11 +75,21 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A folder of node credentials that cannot be used.
+    #[error("{}: {source}", path.display())]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// A server that runs.
 pub struct Server {
     tasks: Tasks,
+    ca: Arc<ClusterCa>,
+    config: Config,
     address: SocketAddr,
     kubeconfig: PathBuf,
     // Held for as long as the store is open: the lock ends with it.
@@ -98,7 +112,7 @@ impl Server {
         pki::make_folder(&server_dir)?;
         let data_dir = DataDir::open(server_dir.join("store"))?;
         let store = Arc::new(LocalStore::open(&data_dir.database())?);
-        let ca = ClusterCa::open_or_create(&pki_dir, &*config.clock)?;
+        let ca = Arc::new(ClusterCa::open_or_create(&pki_dir, &*config.clock)?);
         let tokens = TokenSigner::open_or_create(&pki_dir.join("service-account.key"), ISSUER, config.entropy.clone())?;
         let now = config.clock.now();
         let serving = ca.server("kube-apiserver", &names(&config, address)?, now)?;
@@ -129,8 +143,8 @@ impl Server {
         let admin = ca.client("kubernetes-admin", &["system:masters"], now)?;
         let text = pki::kubeconfig(&format!("https://{address}"), ca.certificate_pem(), "kubernetes-admin", &admin);
         pki::write_private(&kubeconfig, text.as_bytes())?;
-        start_clients(&api, &tasks).await;
-        Ok(Self { tasks, address, kubeconfig, _data_dir: data_dir })
+        start_clients(&api, &config, &ca, &tasks).await;
+        Ok(Self { tasks, ca, config, address, kubeconfig, _data_dir: data_dir })
     }
 
     /// The API's URL.
@@ -141,6 +155,22 @@ impl Server {
     /// The administrator's kubeconfig.
     pub fn admin_kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// What a node called `name` needs to join.
+    ///
+    /// # Errors
+    /// When the name cannot stand in a certificate.
+    pub fn node_credentials(&self, name: &str) -> Result<NodeCredentials, ServerError> {
+        credentials::issue(&self.ca, &self.url(), name, self.config.clock.now())
+    }
+
+    /// The addresses of the first node's pods.
+    ///
+    /// # Errors
+    /// When the cluster's range is none.
+    pub fn pod_cidr_of_first_node(&self) -> Result<String, ServerError> {
+        Ok(self.config.network.node_range(0)?)
     }
 
     /// Stops all parts, the store last.
@@ -163,13 +193,20 @@ fn names(config: &Config, address: SocketAddr) -> Result<Vec<String>, ServerErro
     Ok(names)
 }
 
-/// The scheduler, as a client of this process's API server.
-async fn start_clients(api: &ApiServer, tasks: &Tasks) {
-    let user = UserInfo {
-        name: "system:kube-scheduler".to_owned(),
-        groups: vec!["system:authenticated".to_owned()],
-        ..UserInfo::default()
+/// Controllers and scheduler, as clients of this process's API server.
+async fn start_clients(api: &ApiServer, config: &Config, ca: &ClusterCa, tasks: &Tasks) {
+    let entry = api.clone();
+    let as_user = move |name: String, groups: Vec<String>| {
+        kube::Client::new(entry.client_for(UserInfo { name, groups, ..UserInfo::default() }), "default")
     };
-    let client = kube::Client::new(api.client_for(user), "default");
+    let authenticated = vec!["system:authenticated".to_owned()];
+    let client = as_user("system:kube-scheduler".to_owned(), authenticated);
+    let controllers = controller_manager::Config {
+        clients: Clients::new(move |identity| as_user(identity.name, identity.groups)),
+        clock: config.clock.clone(),
+        entropy: config.entropy.clone(),
+        root_ca: ca.certificate_pem().to_owned(),
+    };
+    controller_manager::run(controllers, tasks).await;
     scheduler::run(scheduler::Config { client }, tasks).await;
 }
