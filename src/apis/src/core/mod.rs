@@ -1,5 +1,6 @@
 //! Kinds of the core group.
 
+pub(crate) mod claim_spec;
 pub(crate) mod config_map;
 mod endpoints;
 pub(crate) mod event;

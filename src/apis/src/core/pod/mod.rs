@@ -1,13 +1,45 @@
-//! Pods.
+//! Pods, and what the templates of pods share with them: one file a part of the spec.
 
-mod defaults;
+pub(crate) mod affinity;
+mod annotations;
+mod container;
+mod container_list;
+pub(crate) mod defaults;
+mod dns;
+mod env;
+mod features;
+mod platform;
+mod ports;
+mod probe;
+pub(crate) mod resources;
+mod restart_rules;
+mod scheduling;
+mod security;
+mod spec;
+mod status;
+mod update;
+mod update_subresource;
+mod volume;
+mod volume_mount;
+pub(crate) mod volume_plugin;
+mod volume_projection;
+mod warnings;
 
-pub(crate) use defaults::spec_defaults;
+use apimachinery::field::{ErrorList, FieldError, Path};
 use serde_json::{Value, json};
 
+pub(crate) use self::{
+    annotations::check as check_annotations,
+    defaults::spec_defaults,
+    features::drop_disabled,
+    resources::quality,
+    spec::{Options, check_spec},
+    warnings::{names_warning, spec_warnings},
+};
 use crate::{
-    json::{default, with},
+    json::{default, field, has, list, text, with},
     kind::Kind,
+    metadata,
 };
 
 pub(crate) struct Pod;
@@ -22,52 +54,107 @@ impl Kind for Pod {
     }
 
     fn first_status(&self, object: &Value) -> Value {
-        json!({"phase": "Pending", "qosClass": quality(object)})
+        json!({"phase": "Pending", "qosClass": quality(field(object, "spec"))})
     }
 
     fn defaults(&self, _version: &str, object: &mut Value) {
         with(object, "spec", |spec| {
+            defaults::pod_defaults(spec);
             spec_defaults(spec);
             default(spec, "enableServiceLinks", true);
         });
+        with(object, "status", defaults::status_defaults);
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        with(object, "spec", |spec| drop_disabled(spec, None));
+        scheduling::merge_match_label_keys(object);
+        if !list(field(object, "spec"), "schedulingGates").is_empty() {
+            let condition = scheduling::gated(object);
+            object["status"]["conditions"] = json!([condition]);
+        }
+    }
+
+    fn prepare_for_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        match subresource {
+            Some("ephemeralcontainers") => update_subresource::keep_all_but_ephemeral_containers(new, old),
+            Some("resize") => update_subresource::keep_all_but_resources(new, old),
+            Some("status") => status::prepare(new, old),
+            _ => {}
+        }
+        with(new, "spec", |spec| drop_disabled(spec, Some(field(old, "spec"))));
+    }
+
+    fn validate_create(&self, object: &Value, errors: &mut ErrorList) {
+        let options = Options { pod: true, ..Options::default() };
+        check(errors, object, &options);
+        let spec = field(object, "spec");
+        let path = Path::new("spec");
+        if !list(spec, "ephemeralContainers").is_empty() {
+            errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
+        }
+        if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+            let why = "cannot be set until all schedulingGates have been cleared";
+            errors.push(FieldError::forbidden(&path.child("nodeName"), why));
+        }
+        annotations::check_fields_agree(errors, object);
+    }
+
+    fn validate_metadata_update(&self, subresource: Option<&str>, new: &Value, old: &Value, errors: &mut ErrorList) {
+        metadata::validate_change(new, old, errors);
+        if !matches!(subresource, Some("status")) {
+            metadata::validate(&|name| self.check_name(name), new, errors);
+        }
+    }
+
+    fn validate_update(&self, subresource: Option<&str>, new: &Value, old: &Value, errors: &mut ErrorList) {
+        let options = Options::for_update(field(old, "spec"));
+        match subresource {
+            Some("status") => status::check_update(errors, new, old),
+            Some("ephemeralcontainers") => {
+                check(errors, new, &options);
+                update_subresource::check_ephemeral_containers(errors, new, old);
+            }
+            Some("resize") => {
+                check(errors, new, &options);
+                update_subresource::check_resize(errors, new, old);
+            }
+            _ => {
+                check(errors, new, &options);
+                update::check(errors, new, old);
+            }
+        }
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+        warnings::pod_warnings(object, old, warnings);
     }
 }
 
-/// A pod's quality of service: what it asks for against what it may use.
-fn quality(pod: &Value) -> &'static str {
-    let lists = ["containers", "initContainers"];
-    let containers =
-        lists.iter().filter_map(|list| pod.pointer(&format!("/spec/{list}"))).filter_map(Value::as_array).flatten();
-    let (mut any, mut guaranteed) = (false, true);
-    for container in containers {
-        for resource in ["cpu", "memory"] {
-            let request = container.pointer(&format!("/resources/requests/{resource}"));
-            let limit = container.pointer(&format!("/resources/limits/{resource}"));
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
+/// What is wrong with a pod, metadata apart.
+fn check(errors: &mut ErrorList, object: &Value, options: &Options) {
+    let metadata = field(object, "metadata");
+    let spec = field(object, "spec");
+    annotations::check(errors, &Path::new("metadata").child("annotations"), field(metadata, "annotations"), spec);
+    let path = Path::new("spec");
+    check_spec(errors, &path, spec, Some(metadata), options);
+    // What follows is checked of pods and not of templates, which are older than the rules.
+    if text(spec, "serviceAccountName").is_empty() {
+        for (index, volume) in list(spec, "volumes").iter().enumerate() {
+            let path = path.child("volumes").index(index).child("projected").child("sources");
+            for (index, source) in list(field(volume, "projected"), "sources").iter().enumerate() {
+                if has(source, "serviceAccountToken") {
+                    let why = "must not be specified when serviceAccountName is not set";
+                    let path = path.index(index).child("serviceAccountToken");
+                    errors.push(FieldError::forbidden(&path, why));
+                }
+            }
         }
     }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
+    for name in ["containers", "initContainers"] {
+        container_list::check_images(errors, &path.child(name), list(spec, name));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_gets_what_a_client_leaves_out() {
-        let container = json!({"name": "c", "image": "a", "ports": [{"containerPort": 80}]});
-        let mut object = json!({"metadata": {}, "spec": {"containers": [container]}});
-        crate::set_defaults("", "v1", "Pod", &mut object);
-        assert_eq!(object["spec"]["containers"][0]["imagePullPolicy"], "Always");
-        assert_eq!(object["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
-        assert_eq!(object["spec"]["restartPolicy"], "Always");
-        let again = object.clone();
-        crate::set_defaults("", "v1", "Pod", &mut object);
-        assert_eq!(object, again, "defaults do not change what is there");
-    }
-}
+mod tests;

@@ -1,0 +1,202 @@
+//! Updates of a pod's status, which its kubelet and the scheduler send.
+
+use std::collections::HashSet;
+
+use apimachinery::{
+    field::{ErrorList, FieldError, Path},
+    names,
+};
+use serde_json::{Value, json};
+
+use super::annotations;
+use crate::{
+    checks, ip,
+    json::{field, has, int, keep, list, some, take, text, with},
+};
+
+/// Conditions of Kubernetes' own.
+const SYSTEM_CONDITIONS: &[&str] =
+    &["PodScheduled", "Ready", "Initialized", "ContainersReady", "PodReadyToStartContainers", "DisruptionTarget"];
+
+/// Keeps what a status update cannot change, and makes the two forms of a pod's addresses agree.
+pub(crate) fn prepare(new: &mut Value, old: &Value) {
+    if let (Some(_), Some(metadata)) = (old.get("metadata"), new.get_mut("metadata")) {
+        // Old kubelets send owners that they have not understood.
+        keep(metadata, field(old, "metadata"), "ownerReferences");
+    }
+    let quality = text(field(old, "status"), "qosClass").to_owned();
+    with(new, "status", |status| {
+        if text(status, "qosClass").is_empty() && !quality.is_empty() {
+            status["qosClass"] = quality.into();
+        }
+        agree_on_addresses(status);
+        if !has(field(old, "status"), "nodeAllocatableResourceClaimStatuses") {
+            take(status, "nodeAllocatableResourceClaimStatuses");
+        }
+    });
+}
+
+/// Where the one address differs from the first of all, it is the one that holds, as old kubelets know no other.
+fn agree_on_addresses(status: &mut Value) {
+    let one = text(status, "podIP").to_owned();
+    let first = list(status, "podIPs").first().map(|address| text(address, "ip").to_owned());
+    match first {
+        None if one.is_empty() => {}
+        Some(first) if one.is_empty() => status["podIP"] = first.into(),
+        Some(first) if first == one => {}
+        _ => status["podIPs"] = json!([{"ip": one}]),
+    }
+}
+
+/// Checks an update of the status.
+pub(crate) fn check_update(errors: &mut ErrorList, new: &Value, old: &Value) {
+    annotations::check_update(errors, new, old);
+    let path = Path::new("status");
+    let (spec, old_spec) = (field(new, "spec"), field(old, "spec"));
+    let (status, old_status) = (field(new, "status"), field(old, "status"));
+    check_conditions(errors, &path.child("conditions"), list(status, "conditions"));
+    if text(spec, "nodeName") != text(old_spec, "nodeName") {
+        errors.push(FieldError::forbidden(&path.child("nodeName"), "may not be changed directly"));
+    }
+    let nominated = text(status, "nominatedNodeName");
+    if nominated != text(old_status, "nominatedNodeName") && !nominated.is_empty() {
+        checks::dns_subdomain(errors, &path.child("nominatedNodeName"), nominated);
+    }
+    checks::immutable_text(errors, &path.child("qosClass"), status, old_status, "qosClass");
+    for name in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        check_transition(errors, &path.child(name), list(status, name), list(old_status, name), old_spec, name);
+    }
+    check_claims(errors, &path.child("resourceClaimStatuses"), status, spec);
+    check_extended_claim(errors, &path.child("extendedResourceClaimStatus"), status, spec);
+    check_addresses(errors, &path.child("podIPs"), list(status, "podIPs"), list(old_status, "podIPs"));
+    let host_path = path.child("hostIPs");
+    let host = list(status, "hostIPs");
+    if let Some(first) = host.first().filter(|first| text(first, "ip") != text(status, "hostIP")) {
+        let path = host_path.index(0).child("ip");
+        errors.push(FieldError::invalid(&path, text(first, "ip"), "must be equal to `hostIP`"));
+    }
+    check_addresses(errors, &host_path, host, list(old_status, "hostIPs"));
+    for name in ["containerStatuses", "initContainerStatuses"] {
+        check_health(errors, &path.child(name), list(status, name));
+    }
+}
+
+fn check_conditions(errors: &mut ErrorList, path: &Path, conditions: &[Value]) {
+    for (index, condition) in conditions.iter().enumerate() {
+        let path = path.index(index);
+        checks::non_negative(errors, &path.child("observedGeneration"), int(condition, "observedGeneration"));
+        let kind = text(condition, "type");
+        if !SYSTEM_CONDITIONS.contains(&kind) {
+            checks::label_name(errors, &path.child("Type"), kind);
+        }
+    }
+}
+
+/// A container that has ended for good does not run again.
+fn check_transition(errors: &mut ErrorList, path: &Path, new: &[Value], old: &[Value], spec: &Value, list_name: &str) {
+    let policy = text(spec, "restartPolicy");
+    if policy == "Always" && list_name == "containerStatuses" || list_name == "ephemeralContainerStatuses" {
+        return;
+    }
+    let spec_list = if list_name == "containerStatuses" { "containers" } else { "initContainers" };
+    for (index, before) in old.iter().enumerate() {
+        let name = text(before, "name");
+        let Some(ended) = some(field(before, "state"), "terminated") else { continue };
+        let failed = int(ended, "exitCode").unwrap_or_default() != 0;
+        let container = list(spec, spec_list).iter().find(|container| text(container, "name") == name);
+        let own = container.map_or("", |container| text(container, "restartPolicy"));
+        let rules = container.is_some_and(|container| !list(container, "restartPolicyRules").is_empty());
+        let again = match own {
+            "Always" => true,
+            "OnFailure" => failed,
+            "Never" => rules,
+            _ if list_name == "initContainerStatuses" => failed && policy != "Never",
+            _ => rules || (failed && policy == "OnFailure"),
+        };
+        if again {
+            continue;
+        }
+        for after in new.iter().filter(|after| text(after, "name") == name) {
+            if !has(field(after, "state"), "terminated") {
+                let why = "may not be transitioned to non-terminated state";
+                errors.push(FieldError::forbidden(&path.index(index).child("state"), why));
+            }
+        }
+    }
+}
+
+fn check_claims(errors: &mut ErrorList, path: &Path, status: &Value, spec: &Value) {
+    let mut seen = HashSet::new();
+    for (index, claim) in list(status, "resourceClaimStatuses").iter().enumerate() {
+        let path = path.index(index).child("name");
+        let name = text(claim, "name");
+        if !list(spec, "resourceClaims").iter().any(|claim| text(claim, "name") == name) {
+            let why = "must match the name of an entry in `spec.resourceClaims`";
+            errors.push(FieldError::invalid(&path, name, why));
+        }
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path, name));
+        }
+        if let Some(object) = some(claim, "resourceClaimName").and_then(Value::as_str) {
+            checks::dns_subdomain(errors, &path, object);
+        }
+    }
+}
+
+fn check_extended_claim(errors: &mut ErrorList, path: &Path, status: &Value, spec: &Value) {
+    let Some(claim) = some(status, "extendedResourceClaimStatus") else { return };
+    let mappings = list(claim, "requestMappings");
+    let mappings_path = path.child("requestMappings");
+    if mappings.is_empty() {
+        errors.push(FieldError::required(&mappings_path, "at least one request mapping is required"));
+    }
+    for (index, mapping) in mappings.iter().enumerate() {
+        let name = text(mapping, "containerName");
+        let mut all = ["initContainers", "containers"].into_iter().flat_map(|name| list(spec, name));
+        if !all.any(|container| text(container, "name") == name) {
+            let why = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+            errors.push(FieldError::invalid(&mappings_path.index(index).child("containerName"), name, why));
+        }
+        checks::dns_label(errors, &path.child("requestName"), text(mapping, "requestName"));
+    }
+    let name = text(claim, "resourceClaimName");
+    if checks::required(errors, &path.child("resourceClaimName"), name) {
+        checks::invalid(errors, &path.child("resourceClaimName"), name, names::is_dns1123_subdomain(name));
+    }
+}
+
+/// Addresses: one of each family at most.
+fn check_addresses(errors: &mut ErrorList, path: &Path, addresses: &[Value], stored: &[Value]) {
+    let stored: Vec<_> = stored.iter().map(|address| text(address, "ip")).collect();
+    for (index, address) in addresses.iter().enumerate() {
+        ip::check_legacy(errors, &path.index(index), text(address, "ip"), &stored);
+    }
+    if addresses.len() < 2 {
+        return;
+    }
+    let six = addresses.iter().filter(|address| ip::is_v6(text(address, "ip"))).count();
+    if six != 1 || addresses.len() > 2 {
+        let shown: Vec<_> = addresses.iter().map(|address| json!({"IP": text(address, "ip")})).collect();
+        let why = "may specify no more than one IP for each IP family";
+        errors.push(FieldError::invalid(path, shown, why));
+    }
+}
+
+/// How the devices of containers are.
+fn check_health(errors: &mut ErrorList, path: &Path, containers: &[Value]) {
+    for (index, container) in containers.iter().enumerate() {
+        for (at, resource) in list(container, "allocatedResourcesStatus").iter().enumerate() {
+            let path = path.index(index).child("allocatedResourcesStatus").index(at).child("resources");
+            let mut seen = HashSet::new();
+            for (index, device) in list(resource, "resources").iter().enumerate() {
+                let path = path.index(index);
+                let health = text(device, "health");
+                checks::one_of(errors, &path.child("health"), health, &["Healthy", "Unhealthy", "Unknown"]);
+                let id = text(device, "resourceID");
+                if !seen.insert(id) {
+                    errors.push(FieldError::duplicate(&path.child("resourceID"), id));
+                }
+            }
+        }
+    }
+}
