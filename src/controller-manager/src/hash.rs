@@ -15,6 +15,12 @@ pub fn of<T: Serialize>(value: &T, collision_count: Option<i32>) -> String {
     safe(&hash.to_string())
 }
 
+/// FNV-1 of 32 bits over a text, in safe letters.
+pub fn of_text(text: &str) -> String {
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(byte));
+    safe(&hash.to_string())
+}
+
 /// Each letter replaced by one of the alphabet.
 fn safe(text: &str) -> String {
     text.bytes().map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
@@ -26,7 +32,6 @@ mod tests {
 
     #[test]
     fn hashes_are_safe_and_move_with_the_collision_count() {
-        // 0x2a52 of FNV-1a over `""` would do; what matters is that these never change, for names live on.
         assert_eq!(safe("0123456789"), "456789bcdf");
         let names: Vec<_> = [None, Some(1), Some(2)].map(|count| of(&"template", count)).to_vec();
         assert!(names.iter().all(|name| name.bytes().all(|byte| ALPHABET.contains(&byte))));

@@ -7,20 +7,26 @@
 //! the API speaks of time (deadlines, schedules, back-off).
 
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod endpointslicemirroring;
 pub mod framework;
 mod garbagecollector;
 mod hash;
+mod history;
 mod inventory;
 mod namespace;
 mod nodelifecycle;
+mod podgc;
 pub mod pods;
 mod replicaset;
+mod revisions;
 mod rootcacertpublisher;
 mod serviceaccount;
+mod statefulset;
 mod tainteviction;
+mod ttlafterfinished;
 
 use component_base::{SharedClock, SharedEntropy, Tasks};
 
@@ -44,6 +50,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     let context = Context::new(config, tasks);
     replicaset::start(&context);
     deployment::start(&context);
+    statefulset::start(&context);
     serviceaccount::start(&context);
     rootcacertpublisher::start(&context);
     endpoints::start(&context);
@@ -54,4 +61,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     let inventory = inventory::Inventory::start(&context);
     garbagecollector::start(&context, &inventory);
     namespace::start(&context, &inventory);
+    podgc::start(&context);
+    ttlafterfinished::start(&context);
+    disruption::start(&context, &inventory);
 }

@@ -1,5 +1,7 @@
 //! What the workload controllers ask of pods. Pure.
 
+use std::{sync::Arc, time::Duration};
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{Pod, PodCondition, PodTemplateSpec},
@@ -60,6 +62,17 @@ pub fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
 /// Whether it has been ready for that long.
 pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
     available_at(pod, min_ready_seconds).is_some_and(|time| time <= now)
+}
+
+/// In how long the next of these that are ready becomes available by the passing of time.
+pub fn next_availability<'a>(
+    pods: impl IntoIterator<Item = &'a Arc<Pod>>,
+    min_ready_seconds: i32,
+    now: Timestamp,
+) -> Option<Duration> {
+    let times = pods.into_iter().filter_map(|pod| available_at(pod, min_ready_seconds));
+    let next = times.filter(|time| *time > now).min()?;
+    Duration::try_from(next.duration_since(now)).ok()
 }
 
 /// The sum of its containers' restarts, and of its init containers' that run beside them.

@@ -13,6 +13,12 @@ pub enum Outcome {
     After(Duration),
 }
 
+impl From<Option<Duration>> for Outcome {
+    fn from(delay: Option<Duration>) -> Self {
+        delay.map_or(Self::Done, Self::After)
+    }
+}
+
 /// Why a key could not be worked on; it comes back after its back-off.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {

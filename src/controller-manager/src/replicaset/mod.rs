@@ -3,7 +3,7 @@
 mod owner;
 mod plan;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use component_base::SharedClock;
 use k8s_openapi::api::{
@@ -89,7 +89,7 @@ impl<O: ReplicaOwner> Controller<O> {
         match failure {
             Some((_, error)) if is_terminating_namespace(&error) => Ok(Outcome::Done),
             Some((_, error)) => Err(error.into()),
-            None => Ok(next_availability(&active, owner.min_ready_seconds(), now.0)),
+            None => Ok(pods::next_availability(&active, owner.min_ready_seconds(), now.0).into()),
         }
     }
 
@@ -168,14 +168,5 @@ impl<O: ReplicaOwner> Controller<O> {
         let uids = siblings.iter().filter_map(|sibling| sibling.meta().uid.as_deref());
         let related = uids.flat_map(|uid| self.pods.cache().controlled_by(uid));
         related.filter(|pod| pods::is_active(pod)).collect()
-    }
-}
-
-/// When the next ready pod becomes available by the passing of time.
-fn next_availability(active: &[Arc<Pod>], min_ready_seconds: i32, now: jiff::Timestamp) -> Outcome {
-    let times = active.iter().filter_map(|pod| pods::available_at(pod, min_ready_seconds));
-    match times.filter(|time| *time > now).min() {
-        Some(time) => Outcome::After(Duration::try_from(time.duration_since(now)).unwrap_or_default()),
-        None => Outcome::Done,
     }
 }
