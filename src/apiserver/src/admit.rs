@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{
     core::Core,
+    encoding,
     endpoints::{Context, Failure},
+    keys,
+    registry::{commit::Mutation, meta},
     resources::Resource,
 };
 
@@ -70,11 +73,29 @@ impl<'a> Admission<'a> {
         Ok(())
     }
 
+    /// What quotas are charged for the object as it would be stored, to be written with it.
+    ///
+    /// # Errors
+    /// When a quota has not enough left.
+    pub fn charges(&self, operation: Operation, object: &mut Value, old: Option<&Value>) -> Result<Mutation, Failure> {
+        let name = self.name_of(Some(object));
+        let options = json!({});
+        let request = self.request(operation, &name, Some(object), old, &options);
+        let mut mutation = Mutation::default();
+        for charge in self.core.admission.charges(&request)? {
+            let quota = charge.quota;
+            let key = keys::full("", "resourcequotas", meta::text(&quota, "namespace"), meta::text(&quota, "name"));
+            let revision = meta::text(&quota, "resourceVersion").parse().unwrap_or(0);
+            mutation.unchanged(key.clone(), revision).put(key, encoding::encode(&quota).stored().clone());
+        }
+        Ok(mutation)
+    }
+
     fn name_of(&self, object: Option<&Value>) -> String {
         let path = &self.context.info.name;
         match (self.name, object) {
             (Some(name), _) => name.to_owned(),
-            (None, Some(object)) if path.is_empty() => crate::registry::meta::text(object, "name").to_owned(),
+            (None, Some(object)) if path.is_empty() => meta::text(object, "name").to_owned(),
             _ => path.clone(),
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     encoding, keys,
     registry::{
         commit::{Mutation, Outcome},
-        meta, strategy,
+        meta, services, strategy,
     },
 };
 
@@ -30,6 +30,12 @@ pub async fn bootstrap(core: &Arc<Core>) -> Result<(), StoreError> {
     }
     for object in endpoints(core) {
         bring_up_to_date(core, object).await?;
+    }
+    for object in auth::bootstrap::objects() {
+        reconcile(core, &object).await?;
+    }
+    for repair in services::repairs(core) {
+        repair.commit(&core.store).await?;
     }
     core.cacher.fresh().await.map_err(|behind| {
         StoreError::Unavailable(format!("the watch cache is at {} of {}", behind.current, behind.wanted))
@@ -114,8 +120,9 @@ fn place(core: &Core, object: &Value) -> Option<(String, String, String)> {
     let api_version = object.get("apiVersion").and_then(Value::as_str)?;
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let kind = object.get("kind").and_then(Value::as_str)?;
+    let table = core.table();
     let resource =
-        core.table.resources(group, version).iter().find(|resource| resource.kind == kind && resource.is_stored())?;
+        table.resources(group, version).iter().find(|resource| resource.kind == kind && resource.is_stored())?;
     let (group, name) = strategy::storage_of(&resource.group, &resource.name);
     let key = keys::object(meta::text(object, "namespace"), meta::text(object, "name"));
     Some((group.to_owned(), name.to_owned(), key))
@@ -156,6 +163,69 @@ async fn create_missing(core: &Core, objects: &[Value]) -> Result<(), StoreError
         }
     }
     Ok(())
+}
+
+/// Gives back to an object what this version says it has and somebody, or an older version, took away; what was added stays.
+/// An object whose annotation says so is left alone.
+async fn reconcile(core: &Core, wanted: &Value) -> Result<(), StoreError> {
+    let Some((group, resource, key)) = place(core, wanted) else { return Ok(()) };
+    let Some(entry) = core.cacher.resource(&group, &resource).and_then(|cache| cache.get(&key)) else { return Ok(()) };
+    let mut object = entry.decode();
+    let annotation = |name: &str| object.pointer("/metadata/annotations").and_then(|all| all.get(name)).cloned();
+    match group.as_str() {
+        "rbac.authorization.k8s.io" => {
+            if annotation("rbac.authorization.kubernetes.io/autoupdate").is_none_or(|value| value != "true") {
+                return Ok(());
+            }
+            add_missing(&mut object["metadata"]["labels"], &wanted["metadata"]["labels"]);
+            let lists = ["rules", "subjects"].into_iter().filter(|list| {
+                // The rules of an aggregating role are gathered from others.
+                *list != "rules" || !wanted["aggregationRule"].is_object()
+            });
+            for list in lists {
+                let missing: Vec<Value> = items(wanted, list)
+                    .filter(|item| {
+                        let covered = list == "rules" && auth::rbac::covers_all(items(&object, list), item);
+                        !covered && !items(&object, list).any(|present| present == *item)
+                    })
+                    .cloned()
+                    .collect();
+                if !missing.is_empty() {
+                    let mut all: Vec<Value> = items(&object, list).cloned().collect();
+                    all.extend(missing);
+                    object[list] = all.into();
+                }
+            }
+        }
+        "flowcontrol.apiserver.k8s.io" => {
+            if annotation("apf.kubernetes.io/autoupdate-spec").is_none_or(|value| value != "true") {
+                return Ok(());
+            }
+            object["spec"] = wanted["spec"].clone();
+        }
+        _ => return Ok(()),
+    }
+    let encoded = encoding::encode(&object);
+    if encoded.stored() == entry.encoded.stored() {
+        return Ok(());
+    }
+    let full = bytes::Bytes::from(keys::prefix(&group, &resource) + &key);
+    let mut mutation = Mutation::default();
+    mutation.unchanged(full.clone(), entry.written).put(full, encoded.stored().clone());
+    mutation.commit(&core.store).await?;
+    Ok(())
+}
+
+fn items<'v>(object: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {
+    object.get(list).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn add_missing(present: &mut Value, wanted: &Value) {
+    for (key, value) in wanted.as_object().into_iter().flatten() {
+        if present.get(key).is_none() {
+            present[key.as_str()] = value.clone();
+        }
+    }
 }
 
 async fn bring_up_to_date(core: &Core, object: Value) -> Result<(), StoreError> {

@@ -29,6 +29,10 @@ pub fn is_needed(resource: &Resource) -> bool {
 
 /// What is stored, in the version that `resource` serves.
 pub fn from_storage(resource: &Resource, mut object: Value) -> Value {
+    if resource.custom.is_some() {
+        object["apiVersion"] = resource.api_version().into();
+        return object;
+    }
     if !is_needed(resource) {
         return object;
     }
@@ -54,6 +58,11 @@ pub fn to_checked(resource: &Resource, mut object: Value) -> Value {
 
 /// What is to be stored.
 pub fn to_storage(resource: &Resource, object: Value) -> Value {
+    if let Some(custom) = &resource.custom {
+        let mut object = object;
+        object["apiVersion"] = format!("{}/{}", resource.group, custom.storage_version).into();
+        return object;
+    }
     if !is_needed(resource) {
         return object;
     }

@@ -9,12 +9,17 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use component_base::{SharedClock, SharedEntropy, Tasks};
 use storage::SharedStore;
 
 use crate::{
-    cacher::Cacher, chain::inflight::InFlight, metrics::ServerMetrics, registry::services::ServiceRange,
-    resources::Table, subresources::KubeletClient,
+    cacher::Cacher,
+    chain::{authorize::Authorizers, inflight::InFlight},
+    metrics::ServerMetrics,
+    registry::services::ServiceRange,
+    resources::Table,
+    subresources::KubeletClient,
 };
 
 /// What the operator decides.
@@ -60,16 +65,14 @@ pub struct Core {
     pub metrics: ServerMetrics,
     /// The store.
     pub store: SharedStore,
-    /// The resources that are served.
-    pub table: Table,
+    /// The resources that are served now.
+    pub tables: ArcSwap<Table>,
     /// The watch cache.
     pub cacher: Arc<Cacher>,
     /// Who a client is.
     pub authenticator: auth::Authenticator,
-    /// What roles allow.
-    pub rbac: auth::RbacAuthorizer,
-    /// What nodes may do.
-    pub node_authorizer: auth::NodeAuthorizer,
+    /// What clients may do.
+    pub authorizers: Arc<Authorizers>,
     /// What is let in, and how it is changed.
     pub admission: admission::Chain,
     /// Signs service-account tokens.
@@ -82,6 +85,11 @@ pub struct Core {
 }
 
 impl Core {
+    /// The resources that are served now.
+    pub fn table(&self) -> Arc<Table> {
+        self.tables.load_full()
+    }
+
     /// Whether the objects that every cluster has are there.
     pub fn is_bootstrapped(&self) -> bool {
         self.bootstrapped.load(Ordering::Acquire)

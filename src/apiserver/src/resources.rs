@@ -1,12 +1,18 @@
 //! The resources that are served, found by their path.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use apimachinery::kinds;
+use bytes::Bytes;
 
 use crate::{
     cacher::{Cacher, ResourceCache, Scope},
     chain::RequestInfo,
+    custom::Custom,
+    discovery,
     registry::strategy,
 };
 
@@ -48,6 +54,8 @@ pub struct Resource {
     pub categories: Vec<String>,
     /// What lies below its objects.
     pub subresources: Vec<Subresource>,
+    /// What its definition says, of a resource that is not built in.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Resource {
@@ -58,7 +66,10 @@ impl Resource {
 
     /// The kind of its lists.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        match &self.custom {
+            Some(custom) => custom.list_kind.clone(),
+            None => format!("{}List", self.kind),
+        }
     }
 
     /// Whether `verb` can be done with it.
@@ -88,23 +99,26 @@ impl Resource {
     ///
     /// # Panics
     /// When the resource is not stored, which whoever calls this knows.
-    pub fn cache<'a>(&self, cacher: &'a Cacher) -> &'a Arc<ResourceCache> {
+    pub fn cache(&self, cacher: &Cacher) -> Arc<ResourceCache> {
         let (group, name) = strategy::storage_of(&self.group, &self.name);
-        cacher.resource(group, name).expect("the cache is started with every stored resource of the table")
+        let cache = cacher.resource(group, name);
+        cache.expect("the cache has every built-in resource from its start, and a custom one before it is served, for good")
     }
 }
 
 /// All resources that are served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Table {
     groups: Vec<(String, Vec<String>)>,
     resources: HashMap<(String, String), Vec<Arc<Resource>>>,
+    /// Aggregated discovery of the core group and of all others, with their tags: made once, asked for often.
+    aggregated: [OnceLock<(Bytes, String)>; 2],
 }
 
 impl Table {
     /// The resources that are built in.
     pub fn builtin() -> Self {
-        let mut table = Self { groups: Vec::new(), resources: HashMap::new() };
+        let mut table = Self::default();
         for info in kinds::Registry::builtin().resources() {
             match table.groups.iter_mut().find(|(group, _)| *group == info.group) {
                 Some((_, versions)) if !versions.contains(&info.version) => versions.push(info.version.clone()),
@@ -135,10 +149,43 @@ impl Table {
                         }
                     })
                     .collect(),
+                custom: None,
             });
             table.resources.entry((info.group.clone(), info.version.clone())).or_default().push(resource);
         }
         table
+    }
+
+    /// The same with `custom` resources after the built-in ones, groups and versions in the order in which they come.
+    pub fn with(custom: Vec<Resource>) -> Self {
+        let mut table = Self::builtin();
+        for resource in custom {
+            match table.groups.iter_mut().find(|(group, _)| *group == resource.group) {
+                Some((_, versions)) if versions.contains(&resource.version) => {}
+                Some((_, versions)) => versions.push(resource.version.clone()),
+                None => table.groups.push((resource.group.clone(), vec![resource.version.clone()])),
+            }
+            let key = (resource.group.clone(), resource.version.clone());
+            table.resources.entry(key).or_default().push(Arc::new(resource));
+        }
+        table
+    }
+
+    /// Aggregated discovery of the core group, or of all others, encoded, and its tag.
+    pub fn aggregated(&self, core: bool) -> &(Bytes, String) {
+        self.aggregated[usize::from(core)].get_or_init(|| {
+            let body = discovery::aggregated(self, core).to_string();
+            let tag = format!("\"{}\"", hex::encode_upper(<sha2::Sha512 as sha2::Digest>::digest(&body)));
+            (Bytes::from(body), tag)
+        })
+    }
+
+    /// The resources that are not built in.
+    pub fn custom(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        let versions = self.groups.iter().flat_map(|(group, versions)| versions.iter().map(move |version| (group, version)));
+        versions
+            .flat_map(|(group, version)| self.resources(group, version))
+            .filter(|resource| resource.custom.is_some())
     }
 
     /// The groups, in the order of discovery; the core group is the empty name.

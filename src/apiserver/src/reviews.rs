@@ -8,7 +8,6 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    chain::authorize,
     core::Core,
     endpoints::{Answer, Context, Failure, Presenter, body, options::WriteOptions},
     fail, managed_fields,
@@ -174,7 +173,7 @@ fn access(core: &Core, review: &Value, kind: &str, user: UserInfo) -> Result<Val
         path: text("path"),
         resource_request: resource.is_some(),
     };
-    let (allowed, denied, reason) = match authorize::decide(core, &attributes) {
+    let (allowed, denied, reason) = match core.authorizers.decide(&attributes) {
         Decision::Allow(reason) => (true, false, reason),
         Decision::Deny(reason) => (false, true, reason),
         Decision::NoOpinion(reason) => (false, false, reason),
@@ -190,7 +189,7 @@ fn access(core: &Core, review: &Value, kind: &str, user: UserInfo) -> Result<Val
 }
 
 fn rules(core: &Core, user: &UserInfo, namespace: &str) -> Value {
-    let mut rules = core.rbac.rules_for(user, namespace);
+    let mut rules = core.authorizers.rbac.rules_for(user, namespace);
     if user.groups.iter().any(|group| group == "system:masters") {
         rules.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         rules.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));

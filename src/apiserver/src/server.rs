@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
+use arc_swap::ArcSwap;
 use auth::UserInfo;
 use axum::{Router, body::Body};
 use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
@@ -12,8 +13,9 @@ use tokio::net::TcpListener;
 use crate::{
     bootstrap,
     cacher::{CacheReader, Cacher},
-    chain::{self, inflight::InFlight},
+    chain::{self, authorize::Authorizers, inflight::InFlight},
     core::{Config, Core},
+    custom,
     inprocess::InProcess,
     metrics::ServerMetrics,
     resources::Table,
@@ -65,11 +67,14 @@ impl ApiServer {
         let table = Table::builtin();
         let cacher = Cacher::start(store.clone(), clock.clone(), &tasks, table.stored()).await?;
         let reader: Arc<dyn auth::ObjectReader> = Arc::new(CacheReader::new(cacher.clone()));
+        let authorizers = Arc::new(Authorizers {
+            node: auth::NodeAuthorizer::new(reader.clone()),
+            rbac: auth::RbacAuthorizer::new(reader.clone()),
+        });
         let core = Arc::new(Core {
             authenticator: auth::Authenticator::new(tokens.clone(), reader.clone(), clock.clone(), client_authority),
-            rbac: auth::RbacAuthorizer::new(reader.clone()),
-            node_authorizer: auth::NodeAuthorizer::new(reader.clone()),
-            admission: admission::Chain::new(reader, clock.clone(), entropy.clone()),
+            admission: admission::Chain::new(reader, entropy.clone(), authorizers.clone()),
+            authorizers,
             kubelets: KubeletClient::new(config.kubelet_tls.clone()),
             inflight: InFlight::default(),
             metrics: ServerMetrics::new(metrics),
@@ -79,10 +84,13 @@ impl ApiServer {
             entropy,
             tasks,
             store,
-            table,
+            tables: ArcSwap::from_pointee(table),
             cacher,
             tokens,
         });
+        core.tables.store(Arc::new(Table::with(custom::served(&core))));
+        let definitions = core.clone();
+        core.tasks.spawn("custom resources", async move { custom::run(definitions).await });
         bootstrap::bootstrap(&core).await?;
         Ok(Self { core })
     }

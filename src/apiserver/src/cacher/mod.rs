@@ -16,6 +16,7 @@ mod resource;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use component_base::{SharedClock, Tasks};
 use futures::StreamExt;
@@ -46,9 +47,15 @@ pub struct Behind {
 pub struct Cacher {
     store: SharedStore,
     clock: SharedClock,
-    resources: HashMap<String, HashMap<String, Arc<ResourceCache>>>,
+    resources: ArcSwap<Caches>,
     revision: watch::Sender<u64>,
 }
+
+/// Caches by group and plural name.
+type Caches = HashMap<String, HashMap<String, Arc<ResourceCache>>>;
+
+/// Where definitions of custom resources lie: each brings a cache with it.
+const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 
 impl std::fmt::Debug for Cacher {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -67,12 +74,13 @@ impl Cacher {
         tasks: &Tasks,
         resources: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Arc<Self>, StoreError> {
-        let mut groups: HashMap<String, HashMap<String, Arc<ResourceCache>>> = HashMap::new();
+        let mut groups = Caches::new();
         for (group, resource) in resources {
             let cache = Arc::new(ResourceCache::new(&group, &resource));
             groups.entry(group).or_default().insert(resource, cache);
         }
-        let cacher = Arc::new(Self { store, clock, resources: groups, revision: watch::Sender::new(0) });
+        let resources = ArcSwap::from_pointee(groups);
+        let cacher = Arc::new(Self { store, clock, resources, revision: watch::Sender::new(0) });
         let revision = cacher.load().await?;
         let dispatcher = cacher.clone();
         tasks.spawn("watch cache", async move { dispatcher.dispatch(revision).await });
@@ -80,13 +88,31 @@ impl Cacher {
     }
 
     /// The cache of one resource.
-    pub fn resource(&self, group: &str, resource: &str) -> Option<&Arc<ResourceCache>> {
-        self.resources.get(group)?.get(resource)
+    pub fn resource(&self, group: &str, resource: &str) -> Option<Arc<ResourceCache>> {
+        self.resources.load().get(group)?.get(resource).cloned()
     }
 
     /// All caches.
-    pub fn resources(&self) -> impl Iterator<Item = &Arc<ResourceCache>> {
-        self.resources.values().flat_map(HashMap::values)
+    pub fn resources(&self) -> Vec<Arc<ResourceCache>> {
+        self.resources.load().values().flat_map(HashMap::values).cloned().collect()
+    }
+
+    /// Makes the cache of the resource that a stored definition brings, once and for good; what happened to the resource
+    /// before `revision` is not remembered.
+    fn define(&self, definition: &[u8], revision: u64) {
+        let Ok(definition) = serde_json::from_slice::<serde_json::Value>(definition) else { return };
+        let text = |pointer: &str| definition.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let (Some(group), Some(plural)) = (text("/spec/group"), text("/spec/names/plural")) else { return };
+        if self.resource(&group, &plural).is_some() {
+            return;
+        }
+        let cache = Arc::new(ResourceCache::new(&group, &plural));
+        cache.load(Vec::new(), revision);
+        self.resources.rcu(|caches| {
+            let mut caches = Caches::clone(caches);
+            caches.entry(group.clone()).or_default().entry(plural.clone()).or_insert_with(|| cache.clone());
+            caches
+        });
     }
 
     /// The store behind it.
@@ -132,15 +158,19 @@ impl Cacher {
     async fn load(&self) -> Result<u64, StoreError> {
         let range = KeyRange::prefix(keys::ROOT);
         let answer = self.store.range(RangeRequest::new(range)).await?;
-        let mut loaded: HashMap<(&str, &str), Vec<Entry>> = HashMap::new();
+        let definitions = keys::prefix(DEFINITIONS.0, DEFINITIONS.1);
+        for kv in answer.kvs.iter().filter(|kv| kv.key.starts_with(definitions.as_bytes())) {
+            self.define(&kv.value, answer.revision);
+        }
+        let mut loaded: HashMap<(String, String), Vec<Entry>> = HashMap::new();
         for kv in &answer.kvs {
             let Some((cache, key)) = self.find(&kv.key) else { continue };
-            if let Some(entry) = read(cache, key, kv.value.clone(), kv.mod_revision) {
-                loaded.entry((&cache.group, &cache.resource)).or_default().push(entry);
+            if let Some(entry) = read(&cache, key, kv.value.clone(), kv.mod_revision) {
+                loaded.entry((cache.group.clone(), cache.resource.clone())).or_default().push(entry);
             }
         }
         for cache in self.resources() {
-            let entries = loaded.remove(&(cache.group.as_str(), cache.resource.as_str())).unwrap_or_default();
+            let entries = loaded.remove(&(cache.group.clone(), cache.resource.clone())).unwrap_or_default();
             cache.load(entries, answer.revision);
         }
         self.revision.send_replace(answer.revision);
@@ -182,7 +212,11 @@ impl Cacher {
                 let Some((cache, key)) = self.find(&event.kv.key) else { continue };
                 match event.kind {
                     EventKind::Put => {
-                        if let Some(entry) = read(cache, key, event.kv.value.clone(), event.kv.mod_revision) {
+                        // Before the definition is seen: whoever sees it may write such a resource at once.
+                        if (cache.group.as_str(), cache.resource.as_str()) == DEFINITIONS {
+                            self.define(&event.kv.value, batch.revision);
+                        }
+                        if let Some(entry) = read(&cache, key, event.kv.value.clone(), event.kv.mod_revision) {
                             cache.put(entry, now);
                         }
                     }
@@ -200,13 +234,17 @@ impl Cacher {
         let range = KeyRange::prefix(keys::ROOT);
         let answer = self.store.range(RangeRequest::new(range)).await?;
         let now = self.clock.now();
-        let mut there: HashMap<(&str, &str), HashMap<&str, u64>> = HashMap::new();
+        let mut there: HashMap<(String, String), HashMap<&str, u64>> = HashMap::new();
+        let definitions = keys::prefix(DEFINITIONS.0, DEFINITIONS.1);
+        for kv in answer.kvs.iter().filter(|kv| kv.key.starts_with(definitions.as_bytes())) {
+            self.define(&kv.value, answer.revision);
+        }
         let mut changed = Vec::new();
         for kv in &answer.kvs {
             let Some((cache, key)) = self.find(&kv.key) else { continue };
-            there.entry((&cache.group, &cache.resource)).or_default().insert(key, kv.mod_revision);
+            there.entry((cache.group.clone(), cache.resource.clone())).or_default().insert(key, kv.mod_revision);
             if cache.get(key).is_none_or(|entry| entry.revision < kv.mod_revision)
-                && let Some(entry) = read(cache, key, kv.value.clone(), kv.mod_revision)
+                && let Some(entry) = read(&cache, key, kv.value.clone(), kv.mod_revision)
             {
                 changed.push((cache, entry));
             }
@@ -216,7 +254,7 @@ impl Cacher {
             cache.put(entry, now);
         }
         for cache in self.resources() {
-            let present = there.remove(&(cache.group.as_str(), cache.resource.as_str())).unwrap_or_default();
+            let present = there.remove(&(cache.group.clone(), cache.resource.clone())).unwrap_or_default();
             for (key, _) in cache.keys() {
                 if !present.contains_key(key.as_str()) {
                     cache.delete(&key, answer.revision, now);
@@ -227,7 +265,7 @@ impl Cacher {
         Ok(answer.revision)
     }
 
-    fn find<'a>(&self, key: &'a [u8]) -> Option<(&Arc<ResourceCache>, &'a str)> {
+    fn find<'a>(&self, key: &'a [u8]) -> Option<(Arc<ResourceCache>, &'a str)> {
         let (group, resource, key) = keys::split(key)?;
         Some((self.resource(group, resource)?, key))
     }

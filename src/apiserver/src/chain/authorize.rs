@@ -1,27 +1,42 @@
 //! Whether a request may be made.
 
 use apimachinery::status::Status;
-use auth::{Attributes, Decision};
+use auth::{Attributes, Decision, NodeAuthorizer, RbacAuthorizer};
 
 use crate::{core::Core, fail};
 
-/// Asks the authorizers in turn; the first that has an opinion decides.
-pub fn decide(core: &Core, attributes: &Attributes) -> Decision {
-    if attributes.user.groups.iter().any(|group| group == "system:masters") {
-        return Decision::Allow(String::new());
-    }
-    let mut reasons = Vec::new();
-    for decision in [core.node_authorizer.authorize(attributes), core.rbac.authorize(attributes)] {
-        match decision {
-            Decision::NoOpinion(reason) => {
-                if !reason.is_empty() {
-                    reasons.push(reason);
-                }
-            }
-            decided => return decided,
+/// All that say what clients may do.
+pub struct Authorizers {
+    /// What nodes may do.
+    pub node: NodeAuthorizer,
+    /// What roles allow.
+    pub rbac: RbacAuthorizer,
+}
+
+impl Authorizers {
+    /// Asks them in turn; the first that has an opinion decides.
+    pub fn decide(&self, attributes: &Attributes) -> Decision {
+        if attributes.user.groups.iter().any(|group| group == "system:masters") {
+            return Decision::Allow(String::new());
         }
+        let mut reasons = Vec::new();
+        for authorize in
+            [&(|| self.node.authorize(attributes)) as &dyn Fn() -> Decision, &|| self.rbac.authorize(attributes)]
+        {
+            match authorize() {
+                Decision::NoOpinion(reason) if reason.is_empty() => {}
+                Decision::NoOpinion(reason) => reasons.push(reason),
+                decided => return decided,
+            }
+        }
+        Decision::NoOpinion(reasons.join(", "))
     }
-    Decision::NoOpinion(reasons.join(", "))
+}
+
+impl admission::Authorizer for Authorizers {
+    fn allows(&self, attributes: &Attributes) -> bool {
+        matches!(self.decide(attributes), Decision::Allow(_))
+    }
 }
 
 /// Lets an allowed request through.
@@ -29,7 +44,7 @@ pub fn decide(core: &Core, attributes: &Attributes) -> Decision {
 /// # Errors
 /// 403 in kube-apiserver's words.
 pub fn require(core: &Core, attributes: &Attributes) -> Result<(), Box<Status>> {
-    match decide(core, attributes) {
+    match core.authorizers.decide(attributes) {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(refusal(attributes, &reason).into()),
     }

@@ -83,22 +83,6 @@ pub fn decode(
     Ok(object)
 }
 
-/// Checks an object that was put together here (by a patch), and adds defaults.
-///
-/// # Errors
-/// As [`decode`].
-pub fn recheck(
-    target: &Target,
-    mut object: Value,
-    validation: FieldValidation,
-    warnings: &Warnings,
-) -> Result<Value, Failure> {
-    let json = Bytes::from(object.to_string());
-    check(target, &json, &mut object, validation, warnings)?;
-    apis::set_defaults(&target.group, &target.version, &target.kind, &mut object);
-    Ok(object)
-}
-
 /// Decodes the body of a deletion; `None` when there is none.
 ///
 /// # Errors
@@ -167,7 +151,7 @@ fn identify(core: &Core, target: &Target, object: &mut Value) -> Result<(), Fail
             let message = format!("{given_kind} in version {version:?} cannot be handled as a {}: {why}", target.kind);
             Err(Box::new(fail::bad_request(message)))
         };
-        if !core.table.has_kind(group, version, &given_kind) {
+        if !core.table().has_kind(group, version, &given_kind) {
             return refuse(format!(
                 "no kind {given_kind:?} is registered for version {given_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
             ));

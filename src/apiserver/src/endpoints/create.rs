@@ -14,11 +14,13 @@ use crate::{
     encoding, fail, keys, managed_fields,
     registry::{
         commit::{Mutation, Outcome},
-        meta, services, strategy,
+        escalation, meta, services, strategy,
     },
     resources::Resource,
 };
 
+/// How often a creation is tried anew when an address, a port or a quota that it needs was taken or changed meanwhile.
+const ATTEMPTS: usize = 32;
 /// Names tried for a `generateName`.
 const GENERATE_ATTEMPTS: usize = 8;
 
@@ -86,11 +88,17 @@ async fn attempt(
     meta::set(&mut object, "uid", core.entropy.uuid());
     meta::set(&mut object, "creationTimestamp", meta::time(now));
     let manager = context.field_manager(options.field_manager.as_deref());
-    managed_fields::on_create(resource, &mut object, &manager, now);
+    if !options.applies {
+        managed_fields::on_create(resource, &mut object, &manager, now);
+    }
     let admission = admit::Admission::new(core, context, resource, None, options.dry_run);
     admission.mutate(Operation::Create, &mut object, None)?;
+    escalation::check(core, context, resource, &object, None)?;
     object = convert::to_checked(resource, object);
-    apis::prepare_for_create(&resource.group, &resource.kind, &mut object);
+    match &resource.custom {
+        Some(custom) => custom.prepare_for_create(&mut object),
+        None => apis::prepare_for_create(&resource.group, &resource.kind, &mut object),
+    }
     let name = meta::text(&object, "name").to_owned();
     let errors = apis::validate_create(&resource.group, &resource.kind, &object);
     admit::refuse_invalid(resource, &name, &errors)?;
@@ -106,16 +114,18 @@ async fn attempt(
             return Err(fail::already_exists(&resource.group, &resource.name, &name).into());
         }
         services::on_create(core, resource, &mut object, true)?;
+        admission.charges(Operation::Create, &mut object, None)?;
         return Ok(convert::from_storage(resource, convert::to_storage(resource, object)));
     }
-    for _ in 0..services::ATTEMPTS {
+    for _ in 0..ATTEMPTS {
         let mut candidate = object.clone();
         let reservations = services::on_create(core, resource, &mut candidate, false)?;
-        let reserved = !reservations.is_empty();
+        let charges = admission.charges(Operation::Create, &mut candidate, None)?;
+        let reserved = !reservations.is_empty() || !charges.is_empty();
         let stored = convert::to_storage(resource, candidate);
         let encoded = encoding::encode(&stored);
         let mut mutation = Mutation::default();
-        mutation.absent(key.clone()).put(key.clone(), encoded.stored().clone()).and(reservations.into_mutation());
+        mutation.absent(key.clone()).put(key.clone(), encoded.stored().clone()).and(reservations.into_mutation()).and(charges);
         match mutation.commit(&core.store).await.map_err(|error| Box::new(fail::store(&error)))? {
             Outcome::Done(revision) => {
                 let mut created = convert::from_storage(resource, stored);
@@ -131,7 +141,7 @@ async fn attempt(
             }
         }
     }
-    Err(fail::internal("no free address or port could be reserved; try again").into())
+    Err(fail::internal("what the object needs (an address, a port, a share of a quota) changed too often; try again").into())
 }
 
 /// Makes the object's namespace that of the request.

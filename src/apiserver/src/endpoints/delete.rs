@@ -16,7 +16,7 @@ use crate::{
     cacher::Entry,
     convert,
     core::Core,
-    encoding, fail, keys,
+    custom, encoding, fail, keys,
     registry::{
         commit::{Mutation, Outcome},
         deletion::{self, Manners, Step},
@@ -91,7 +91,7 @@ async fn attempt(
     entry: &Arc<Entry>,
     options: &DeleteOptions,
 ) -> Result<Option<Deleted>, Failure> {
-    let stored = entry.decode();
+    let mut stored = entry.decode();
     let object = convert::from_storage(resource, stored.clone());
     let name = entry.name();
     check_preconditions(resource, &object, options)?;
@@ -100,6 +100,9 @@ async fn attempt(
     let (group, stored_name) = strategy::storage_of(&resource.group, &resource.name);
     let key = keys::full(group, stored_name, entry.namespace(), name);
     let now = core.clock.now();
+    if (group, stored_name) == ("apiextensions.k8s.io", "customresourcedefinitions") {
+        custom::hold(&mut stored, now);
+    }
     let step = if group.is_empty() && stored_name == "namespaces" {
         namespace_step(&stored, now)
     } else {

@@ -1,5 +1,6 @@
 //! What answers a request that came through the chain.
 
+mod apply;
 pub mod body;
 mod create;
 mod delete;
@@ -97,8 +98,9 @@ pub async fn route(core: &Arc<Core>, context: Context, request: Request<Body>) -
     if !info.is_resource {
         return paths::route(core, &context);
     }
-    let Some(resource) = core.table.find(&info.group, &info.version, &info.resource) else {
-        if core.table.versions(&info.group).is_empty() {
+    let table = core.table();
+    let Some(resource) = table.find(&info.group, &info.version, &info.resource) else {
+        if !info.group.is_empty() && table.versions(&info.group).is_empty() {
             return Ok(respond::text(StatusCode::NOT_FOUND, "404 page not found\n"));
         }
         return Err(fail::no_resource().into());
@@ -106,6 +108,15 @@ pub async fn route(core: &Arc<Core>, context: Context, request: Request<Body>) -
     let resource = resource.clone();
     if let Some(warning) = strategy::deprecation(&info.group, &info.version, &info.resource) {
         context.warnings.add(warning);
+    }
+    if let Some(custom) = &resource.custom {
+        if let Some(warning) = &custom.deprecation {
+            context.warnings.add(warning);
+        }
+        if custom.is_terminating && info.verb == "create" {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(fail::status(405, "MethodNotAllowed", why, Some(serde_json::json!({}))).into());
+        }
     }
     if !resource.namespaced && !info.namespace.is_empty() && resource.name != "namespaces" {
         return Err(fail::no_resource().into());

@@ -39,6 +39,8 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// Whether an apply takes over what others own.
     pub force: bool,
+    /// Whether it is an apply, which has settled already who owns which fields.
+    pub applies: bool,
 }
 
 impl WriteOptions {
@@ -75,6 +77,7 @@ impl WriteOptions {
             field_manager,
             field_validation,
             force: query.flag("force"),
+            applies: false,
         })
     }
 }

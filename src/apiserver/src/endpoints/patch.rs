@@ -1,14 +1,22 @@
-//! `patch`: JSON patch, merge patch and strategic merge patch.
+//! `patch`: JSON patch, merge patch and strategic merge patch; apply patches are in `apply`.
 
 use std::sync::Arc;
 
+use apimachinery::{
+    gotext,
+    schema::{
+        Tree,
+        decode::{check_conversion, duplicates},
+        strategic,
+    },
+};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::Value;
 
 use super::{
-    Answer, Candidate, Context, Failure, Presenter, Warnings, body, gojson, negotiate,
+    Answer, Candidate, Context, Failure, Presenter, Warnings, apply, body, gojson, negotiate,
     options::{FieldValidation, WriteOptions},
     update,
 };
@@ -21,7 +29,6 @@ const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 const APPLY_YAML: &str = "application/apply-patch+yaml";
-const APPLY_CBOR: &str = "application/apply-patch+cbor";
 
 /// Answers with the patched object.
 pub async fn patch(
@@ -33,32 +40,45 @@ pub async fn patch(
 ) -> Answer {
     let presenter = Presenter::of(core, context, resource)?;
     let media = negotiate::content_type(&context.headers).to_owned();
-    check_media(&media)?;
+    check_media(&media, resource)?;
     let options = WriteOptions::of(&context.uri, "PatchOptions")?;
+    check_options(&options, &media)?;
     let bytes = body::read(request).await?;
+    if media == APPLY_YAML {
+        let (code, object) = apply::apply(core, context, resource, side, &bytes, options).await?;
+        return presenter.object(code, object);
+    }
     let target = body::Target::of(resource);
     let name = context.info.name.clone();
     let make = |present: Value| -> Result<Value, Failure> {
         let patched = apply_patch(&target, &media, &bytes, &present, options.field_validation, &context.warnings)?;
         update::check_name(&patched, &name)?;
-        let namespace = meta::text(&present, "namespace");
-        let given = meta::text(&patched, "namespace");
-        if given != namespace {
-            let why = "the namespace of the provided object does not match the namespace sent on the request";
-            return Err(fail::bad_request(why).into());
-        }
+        check_namespace(&patched, meta::text(&present, "namespace"))?;
         Ok(patched)
     };
     let object = update::update_object(core, context, resource, side, Candidate::Made(&make), &options).await?;
     presenter.object(StatusCode::OK, object)
 }
 
-fn check_media(media: &str) -> Result<(), Failure> {
+/// A patch cannot move an object.
+///
+/// # Errors
+/// 400 when it tries.
+pub fn check_namespace(patched: &Value, namespace: &str) -> Result<(), Failure> {
+    if meta::text(patched, "namespace") == namespace {
+        return Ok(());
+    }
+    let why = "the namespace of the provided object does not match the namespace sent on the request";
+    Err(fail::bad_request(why).into())
+}
+
+fn check_media(media: &str, resource: &Resource) -> Result<(), Failure> {
     match media {
-        JSON_PATCH | MERGE_PATCH | STRATEGIC_PATCH => Ok(()),
-        APPLY_YAML | APPLY_CBOR => {
+        JSON_PATCH | MERGE_PATCH | APPLY_YAML => Ok(()),
+        STRATEGIC_PATCH if resource.custom.is_none() => Ok(()),
+        STRATEGIC_PATCH => {
             let message = format!(
-                "server-side apply ({media}) is not there yet - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}"
+                "the body of the request was in an unknown format - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}, {APPLY_YAML}"
             );
             Err(fail::unsupported_media_type(message).into())
         }
@@ -66,7 +86,19 @@ fn check_media(media: &str) -> Result<(), Failure> {
     }
 }
 
-/// The object that a patch makes of `present`, checked and with defaults.
+/// What only an apply may, and must, say.
+fn check_options(options: &WriteOptions, media: &str) -> Result<(), Failure> {
+    let (field, reason, message) = if media == APPLY_YAML && options.field_manager.is_none() {
+        ("fieldManager", "FieldValueRequired", "Required value: is required for apply patch")
+    } else if media != APPLY_YAML && options.force {
+        ("force", "FieldValueForbidden", "Forbidden: may not be specified for non-apply patch")
+    } else {
+        return Ok(());
+    };
+    Err(fail::invalid_one("meta.k8s.io", "PatchOptions", "", field, reason, message).into())
+}
+
+/// The object that a patch makes of `present`, in canonical form and with defaults.
 ///
 /// # Errors
 /// 400 for what is no patch, 422 for one that does not apply.
@@ -78,33 +110,39 @@ pub fn apply_patch(
     validation: FieldValidation,
     warnings: &Warnings,
 ) -> Result<Value, Failure> {
-    check_media(media)?;
     let refuse = |why: &str| Box::new(fail::bad_request(format!("error decoding patch: {why}")));
-    let patch: Value = serde_json::from_slice(bytes)
+    let tree: Tree = serde_json::from_slice(bytes)
         .map_err(|error| refuse(&gojson::syntax_error(bytes).unwrap_or_else(|| error.to_string())))?;
-    let mut patched = if media == JSON_PATCH {
-        let Value::Array(operations) = &patch else {
-            let why =
-                format!("json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp", go_kind(&patch));
-            return Err(refuse(&why));
-        };
-        if operations.len() > OPERATIONS_MAX {
-            let message =
-                format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
-            return Err(fail::status(413, "RequestEntityTooLarge", message, None).into());
+    let mut problems = if media == JSON_PATCH { Vec::new() } else { duplicates(&tree) };
+    let patch = Value::from(tree);
+    let mut patched = match media {
+        JSON_PATCH => {
+            let Value::Array(operations) = &patch else {
+                let why =
+                    format!("json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp", go_kind(&patch));
+                return Err(refuse(&why));
+            };
+            if operations.len() > OPERATIONS_MAX {
+                let message = format!(
+                    "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
+                    operations.len()
+                );
+                return Err(fail::status(413, "RequestEntityTooLarge", message, None).into());
+            }
+            json_patch(present, &patch).ok_or_else(|| Box::new(fail::unprocessable()))?
         }
-        schemas::json_patch(present, &patch).map_err(|_| Box::new(fail::unprocessable()))?
-    } else {
-        if !patch.is_object() {
+        MERGE_PATCH | STRATEGIC_PATCH if !patch.is_object() => {
             let why =
                 format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&patch));
             return Err(refuse(&why));
         }
-        if media == MERGE_PATCH {
-            schemas::merge_patch(present, &patch)
-        } else {
-            schemas::strategic_merge_patch(target, present, &patch)?
+        MERGE_PATCH => {
+            let mut patched = present.clone();
+            json_patch::merge(&mut patched, &patch);
+            patched
         }
+        STRATEGIC_PATCH => strategic_patch(target, present, &patch)?,
+        _ => return Err(fail::unknown_patch().into()),
     };
     if !patched.is_object() {
         return Err(fail::unprocessable().into());
@@ -112,7 +150,42 @@ pub fn apply_patch(
     // A patch cannot make an object of another kind.
     patched["apiVersion"] = target.api_version().into();
     patched["kind"] = target.kind.clone().into();
-    body::recheck(target, patched, validation, warnings)
+    // What kube-apiserver decodes when it is done: the patch for a strategic one, else the patched object.
+    let shown = if media == STRATEGIC_PATCH { gotext::plain(&patch) } else { gotext::json(&patched) };
+    let invalid = |why: String| {
+        let message = format!("Invalid value: {}: {why}", gotext::quote(&shown));
+        Box::new(fail::invalid_one("", "", "", "patch", "FieldValueInvalid", &message))
+    };
+    if media == STRATEGIC_PATCH
+        && let Some(schema) = schemas::of(target)
+    {
+        check_conversion(&schema, &patched).map_err(&invalid)?;
+    }
+    problems.extend(schemas::canonicalize(target, &mut patched).map_err(&invalid)?);
+    match validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => problems.into_iter().for_each(|problem| warnings.add(problem)),
+        FieldValidation::Strict if problems.is_empty() => {}
+        FieldValidation::Strict => return Err(invalid(format!("strict decoding error: {}", problems.join(", ")))),
+    }
+    apis::set_defaults(&target.group, &target.version, &target.kind, &mut patched);
+    Ok(patched)
+}
+
+/// A JSON patch (RFC 6902) applied; `None` when it is none, or one of its operations does not apply.
+fn json_patch(object: &Value, patch: &Value) -> Option<Value> {
+    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).ok()?;
+    let mut patched = object.clone();
+    json_patch::patch(&mut patched, &patch).ok()?;
+    Some(patched)
+}
+
+fn strategic_patch(target: &body::Target, present: &Value, patch: &Value) -> Result<Value, Failure> {
+    let Some(schema) = schemas::of(target) else { return Err(fail::unknown_patch().into()) };
+    strategic::apply(&schema, present, patch).map_err(|error| match error {
+        strategic::Error::Malformed(_) => fail::bad_request(error.to_string()).into(),
+        strategic::Error::Unfit(_) => fail::unknown(error.to_string()).into(),
+    })
 }
 
 fn go_kind(value: &Value) -> &'static str {
@@ -128,13 +201,36 @@ fn go_kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
+    fn patched(media: &str, patch: &str, validation: FieldValidation) -> Result<Value, Failure> {
+        let target = body::Target { group: String::new(), version: "v1".into(), kind: "ConfigMap".into() };
+        let present = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
+        apply_patch(&target, media, &Bytes::from(patch.to_owned()), &present, validation, &Warnings::default())
+    }
+
     #[test]
-    fn server_side_apply_is_refused_with_what_there_is_instead() {
-        let failure = check_media(APPLY_YAML).unwrap_err();
-        assert_eq!(fail::code_of(&failure), 415);
-        assert!(failure.message.contains(MERGE_PATCH));
-        assert_eq!(fail::code_of(&check_media("application/unknown").unwrap_err()), 415);
+    fn patches_of_three_kinds_make_a_canonical_object() {
+        for (media, patch) in [
+            (JSON_PATCH, r#"[{"op": "add", "path": "/data/b", "value": "2"}, {"op": "remove", "path": "/data/a"}]"#),
+            (MERGE_PATCH, r#"{"data": {"a": null, "b": "2"}, "binaryData": {}}"#),
+            (STRATEGIC_PATCH, r#"{"data": {"$patch": "replace", "b": "2"}}"#),
+        ] {
+            let object = patched(media, patch, FieldValidation::Strict).unwrap();
+            assert_eq!(object["data"], json!({"b": "2"}), "{media}");
+            assert!(object.get("binaryData").is_none());
+        }
+    }
+
+    #[test]
+    fn a_patch_that_breaks_the_object_is_refused_as_a_patch() {
+        let failure = patched(STRATEGIC_PATCH, r#"{"data": {"b": 2}}"#, FieldValidation::Warn).unwrap_err();
+        let why = r#" "" is invalid: patch: Invalid value: "map[data:map[b:2]]": cannot convert int64 to string"#;
+        assert_eq!((fail::code_of(&failure), failure.message.as_str()), (422, why));
+        let failure = patched(MERGE_PATCH, r#"{"nope": 1, "data": {"b": "1", "b": "2"}}"#, FieldValidation::Strict).unwrap_err();
+        let why = r#"strict decoding error: duplicate field "data.b", unknown field "nope""#;
+        assert!(failure.message.ends_with(why), "{}", failure.message);
     }
 }

@@ -15,6 +15,7 @@ use crate::{core::Core, discovery, fail, health, openapi, respond, version};
 /// Answers a request for a path.
 pub fn route(core: &Arc<Core>, context: &Context) -> Answer {
     let path = context.info.path.trim_end_matches('/');
+    let table = core.table();
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if !matches!(context.info.verb.as_str(), "get" | "head" | "options")
         && !matches!(parts.first(), Some(&"api" | &"apis"))
@@ -24,14 +25,14 @@ pub fn route(core: &Arc<Core>, context: &Context) -> Answer {
     match parts.as_slice() {
         [] => Ok(respond::json(StatusCode::OK, &json!({"paths": listed(core)}))),
         ["api"] | ["apis"] => root(core, context, parts == ["api"]),
-        ["api", "v1"] => Ok(found(discovery::resources(&core.table, "", "v1"))),
+        ["api", "v1"] => Ok(found(discovery::resources(&table, "", "v1"))),
         ["api", _] => Err(fail::no_resource().into()),
-        ["apis", group] => match discovery::group(&core.table, group) {
+        ["apis", group] => match discovery::group(&table, group) {
             Some(body) => Ok(respond::json(StatusCode::OK, &body)),
             None => Ok(not_found()),
         },
-        ["apis", group, _] if core.table.versions(group).is_empty() => Ok(not_found()),
-        ["apis", group, version] => match discovery::resources(&core.table, group, version) {
+        ["apis", group, _] if table.versions(group).is_empty() => Ok(not_found()),
+        ["apis", group, version] => match discovery::resources(&table, group, version) {
             Some(body) => Ok(respond::json(StatusCode::OK, &body)),
             None => Err(fail::no_resource().into()),
         },
@@ -39,8 +40,9 @@ pub fn route(core: &Arc<Core>, context: &Context) -> Answer {
         ["openapi", "v3"] => Ok(openapi::index(core)),
         ["openapi", "v3", rest @ ..] => Ok(openapi::document(core, context, &rest.join("/")).unwrap_or_else(not_found)),
         ["version"] => Ok(respond::json(StatusCode::OK, &version::body())),
-        ["healthz" | "livez" | "readyz", rest @ ..] if rest.len() <= 1 => {
-            Ok(health::answer(core, context, parts[0], rest.first().copied()))
+        ["healthz" | "livez" | "readyz", rest @ ..] => {
+            let check = rest.join("/");
+            Ok(health::answer(core, context, parts[0], Some(check.as_str()).filter(|check| !check.is_empty())))
         }
         ["metrics"] => {
             let mut response = Response::new(Body::from(core.metrics.render(core)));
@@ -79,24 +81,24 @@ fn root(core: &Core, context: &Context, is_core: bool) -> Answer {
         let body = if is_core {
             discovery::versions(&core.config.advertised.to_string())
         } else {
-            discovery::groups(&core.table)
+            discovery::groups(&core.table())
         };
         return Ok(respond::json(StatusCode::OK, &body));
     }
-    let body = discovery::aggregated(&core.table, is_core).to_string();
-    let tag = format!("\"{}\"", hex::encode_upper(<sha2::Sha512 as sha2::Digest>::digest(&body)));
+    let table = core.table();
+    let (body, tag) = table.aggregated(is_core);
     let matches = context.headers.get(header::IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == tag.as_bytes());
     let mut response = if matches {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        let mut response = respond::json_bytes(StatusCode::OK, body);
+        let mut response = respond::json_bytes(StatusCode::OK, body.clone());
         let kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         response
     };
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
+    if let Ok(tag) = HeaderValue::from_str(tag) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
@@ -120,9 +122,10 @@ fn listed(core: &Core) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    for group in core.table.groups().filter(|group| !group.is_empty()) {
+    let table = core.table();
+    for group in table.groups().filter(|group| !group.is_empty()) {
         paths.push(format!("/apis/{group}"));
-        paths.extend(core.table.versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
+        paths.extend(table.versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
     }
     paths.sort();
     paths

@@ -216,7 +216,10 @@ impl Presenter {
 
     fn table(&self, objects: Vec<Value>, metadata: Value, columns: bool) -> Value {
         let (group, name) = (&self.resource.group, &self.resource.name);
-        let mut table = tables::table(group, &self.resource.version, name, &objects, self.now);
+        let mut table = match &self.resource.custom {
+            Some(custom) => custom.table(&objects, self.now),
+            None => tables::table(group, &self.resource.version, name, &objects, self.now),
+        };
         if let Some(rows) = table.get_mut("rows").and_then(Value::as_array_mut) {
             for (row, object) in rows.iter_mut().zip(objects) {
                 row["object"] = match self.include {

@@ -1,10 +1,12 @@
 //! Label and field selectors, parsed once a request and asked once an object.
 
 use apimachinery::selectors::{FieldSelector, LabelSelector};
+use serde_json::Value;
 
 use super::{Failure, options::ListOptions};
 use crate::{
     cacher::{self, Entry},
+    custom::JsonPath,
     fail,
     resources::Resource,
 };
@@ -22,6 +24,22 @@ struct FieldRequirement {
     field: String,
     value: String,
     equal: bool,
+    /// Where a field of a custom resource lies.
+    path: Option<JsonPath>,
+}
+
+impl FieldRequirement {
+    fn selects(&self, entry: &Entry) -> bool {
+        let found = match &self.path {
+            None => entry.field(&self.field) == self.value,
+            Some(path) => match path.first(&entry.object()) {
+                None | Some(Value::Null) => self.value.is_empty(),
+                Some(Value::String(text)) => *text == self.value,
+                Some(other) => other.to_string() == self.value,
+            },
+        };
+        found == self.equal
+    }
 }
 
 impl Selection {
@@ -59,7 +77,7 @@ impl Selection {
     /// Whether it selects `entry`.
     pub fn selects(&self, entry: &Entry) -> bool {
         self.labels.as_ref().is_none_or(|labels| labels.matches(&entry.labels))
-            && self.fields.iter().all(|required| (entry.field(&required.field) == required.value) == required.equal)
+            && self.fields.iter().all(|required| required.selects(entry))
     }
 
     /// The only name it can select.
@@ -74,10 +92,16 @@ fn requirements(resource: &Resource, selector: &FieldSelector) -> Result<Vec<Fie
     let mut requirements = Vec::new();
     for (field, equal, value) in selector.requirements() {
         let field = stored_field(&resource.group, field);
+        let custom = resource.custom.as_ref().and_then(|custom| custom.selectable.iter().find(|(name, _)| *name == field));
+        if let Some((_, path)) = custom {
+            let path = Some(path.clone());
+            requirements.push(FieldRequirement { field, value: value.to_owned(), equal, path });
+            continue;
+        }
         if !cacher::is_selectable(group, name, &field) {
             return Err(fail::bad_request(cacher::unsupported(group, name, &field)).into());
         }
-        requirements.push(FieldRequirement { field, value: value.to_owned(), equal });
+        requirements.push(FieldRequirement { field, value: value.to_owned(), equal, path: None });
     }
     Ok(requirements)
 }

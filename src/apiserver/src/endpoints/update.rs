@@ -16,7 +16,7 @@ use crate::{
     encoding, fail, keys, managed_fields,
     registry::{
         commit::{Mutation, Outcome},
-        deletion, meta, services, strategy,
+        deletion, escalation, meta, services, strategy,
     },
     resources::Resource,
 };
@@ -158,19 +158,26 @@ async fn attempt(
     meta::carry_over(&mut new, &old);
     meta::remove(&mut new, "resourceVersion");
     let manager = context.field_manager(options.field_manager.as_deref());
-    managed_fields::on_update(resource, side, &mut new, &old, &manager, now);
+    if !options.applies {
+        managed_fields::on_update(resource, side, &mut new, &old, &manager, now);
+    }
     let admission = admit::Admission::new(core, context, resource, side, options.dry_run);
     admission.mutate(Operation::Update, &mut new, Some(&old))?;
     meta::carry_over(&mut new, &old);
     let checked_old = convert::to_checked(resource, old.clone());
     new = convert::to_checked(resource, new);
-    apis::prepare_for_update(&resource.group, &resource.kind, side, &mut new, &checked_old);
+    match &resource.custom {
+        Some(custom) => custom.prepare_for_update(side, &mut new, &checked_old),
+        None => apis::prepare_for_update(&resource.group, &resource.kind, side, &mut new, &checked_old),
+    }
     let errors = apis::validate_update(&resource.group, &resource.kind, side, &new, &checked_old);
     admit::refuse_invalid(resource, name, &errors)?;
     for warning in apis::update_warnings(&resource.group, &resource.kind, side, &new, &checked_old) {
         context.warnings.add(warning);
     }
     admission.validate(Operation::Update, Some(&new), Some(&old))?;
+    escalation::check(core, context, resource, &new, Some(&old))?;
+    let charges = admission.charges(Operation::Update, &mut new, Some(&old))?;
     let reservations = services::on_update(core, resource, &mut new, &checked_old, options.dry_run)?;
     let stored = convert::to_storage(resource, new);
     let encoded = encoding::encode(&stored);
@@ -189,7 +196,7 @@ async fn attempt(
         return Ok(Attempt::Done(answer));
     }
     let mut mutation = Mutation::default();
-    mutation.unchanged(key.clone(), entry.written).and(reservations.into_mutation());
+    mutation.unchanged(key.clone(), entry.written).and(reservations.into_mutation()).and(charges);
     if ends {
         mutation.delete(key).and(services::on_delete(resource, &old).into_mutation());
     } else {
@@ -200,11 +207,15 @@ async fn attempt(
             encoding::set_resource_version(&mut answer, revision);
             Ok(Attempt::Done(answer))
         }
-        Outcome::Refused if conditional => {
+        Outcome::Refused => {
             core.cacher.fresh().await?;
-            Err(fail::modified(&resource.group, &resource.name, name).into())
+            // What changed may be something else that the write depends on, such as a quota.
+            let current = resource.cache(&core.cacher).get(&entry.key);
+            if conditional && current.is_none_or(|current| current.written != entry.written) {
+                return Err(fail::modified(&resource.group, &resource.name, name).into());
+            }
+            Ok(Attempt::Stale)
         }
-        Outcome::Refused => Ok(Attempt::Stale),
     }
 }
 

@@ -20,6 +20,11 @@ pub enum Outcome {
 }
 
 impl Mutation {
+    /// Whether nothing is required or done.
+    pub fn is_empty(&self) -> bool {
+        self.compare.is_empty() && self.ops.is_empty()
+    }
+
     /// Requires that nothing lies under `key`.
     pub fn absent(&mut self, key: Bytes) -> &mut Self {
         self.compare.push(Compare::ModRevision { key, op: CompareOp::Equal, value: 0 });

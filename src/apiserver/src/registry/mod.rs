@@ -5,6 +5,7 @@
 
 pub mod commit;
 pub mod deletion;
+pub mod escalation;
 pub mod meta;
 pub mod services;
 pub mod strategy;

@@ -13,9 +13,6 @@ use serde_json::{Value, json};
 use super::{commit::Mutation, meta};
 use crate::{cacher::Scope, core::Core, encoding, fail, keys, resources::Resource};
 
-/// How often another address or port is tried when somebody was faster.
-pub const ATTEMPTS: usize = 8;
-
 /// Where node ports in use lie in the store. They are no objects, so no resource shows them.
 const NODE_PORTS: &str = "/registry-ranges/nodeports/";
 
@@ -170,6 +167,42 @@ pub fn on_delete(resource: &Resource, service: &Value) -> Reservations {
         reservations.released.extend(node_ports(service).into_iter().map(port_key));
     }
     reservations
+}
+
+/// What brings addresses and ports in use and the Services that hold them together again where somebody wrote past the API
+/// server's checks: what a Service holds is reserved, and what nobody holds is not.
+pub fn repairs(core: &Core) -> Vec<Mutation> {
+    let (Some(services), Some(addresses_in_use)) =
+        (core.cacher.resource("", "services"), core.cacher.resource("networking.k8s.io", "ipaddresses"))
+    else {
+        return Vec::new();
+    };
+    let created = meta::time(core.clock.now());
+    let services: Vec<_> = services.list(&Scope::All, None, |_| true).0.iter().map(|entry| entry.object()).collect();
+    let mut repairs = Vec::new();
+    for service in &services {
+        for address in addresses(service) {
+            let Ok(address) = address.parse::<Ipv4Addr>() else { continue };
+            if addresses_in_use.get(&address.to_string()).is_none() {
+                let mut reservations = Reservations::default();
+                reservations.take_address(address, service, &created, core.entropy.uuid());
+                repairs.push(reservations.into_mutation());
+            }
+        }
+    }
+    for entry in addresses_in_use.list(&Scope::All, None, |_| true).0 {
+        let object = entry.object();
+        let ours = object.pointer("/metadata/labels/ipaddress.kubernetes.io~1managed-by").and_then(Value::as_str)
+            == Some("ipallocator.k8s.io");
+        let held = services.iter().any(|service| addresses(service).iter().any(|address| address == entry.name()));
+        if ours && !held {
+            let mut repair = Mutation::default();
+            let key = address_key(entry.name());
+            repair.unchanged(key.clone(), entry.written).delete(key);
+            repairs.push(repair);
+        }
+    }
+    repairs
 }
 
 fn kind_of(service: &Value) -> &str {

@@ -5,6 +5,7 @@ mod eviction;
 mod kubelet;
 mod log;
 mod namespace;
+mod proxy;
 mod scale;
 mod stream;
 mod token;
@@ -45,10 +46,7 @@ pub async fn route(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
         ("", "serviceaccounts", "token") => token::request(core, context, resource, request).await,
         ("", "namespaces", "finalize") => namespace::finalize(core, context, resource, request).await,
         (_, _, "scale") => scale::scale(core, context, resource, request).await,
-        ("", "nodes" | "pods" | "services", "proxy") => {
-            let message = "proxying through the API server is not there yet; use port-forward";
-            Err(fail::status(501, "NotImplemented", message, None).into())
-        }
+        ("", "nodes" | "pods" | "services", "proxy") => proxy::proxy(core, context, resource, request).await,
         _ => endpoints::object_side(core, context, resource, request).await,
     }
 }

@@ -29,7 +29,7 @@ pub async fn scale(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
     let missing = || Box::new(fail::not_found(&resource.group, &resource.name, &info.name));
     let entry = entry.ok_or_else(missing)?;
     if info.verb == "get" {
-        return presenter.write(StatusCode::OK, &of(&convert::from_storage(resource, entry.decode())));
+        return presenter.write(StatusCode::OK, &of(resource, &convert::from_storage(resource, entry.decode())));
     }
     let kind = if info.verb == "patch" { "PatchOptions" } else { "UpdateOptions" };
     let options = WriteOptions::of(&context.uri, kind)?;
@@ -47,7 +47,7 @@ pub async fn scale(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
         let wanted = match &given {
             Some(given) => given.clone(),
             None => {
-                let present = of(&object);
+                let present = of(resource, &object);
                 let patched =
                     apply_patch(&target, &media, &bytes, &present, FieldValidation::Ignore, &context.warnings)?;
                 check(&patched, &info.name)?;
@@ -59,11 +59,15 @@ pub async fn scale(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
         if !version.is_empty() {
             meta::set(&mut changed, "resourceVersion", version);
         }
-        changed["spec"]["replicas"] = wanted.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
+        let replicas = wanted.pointer("/spec/replicas").cloned().unwrap_or_else(|| json!(0));
+        match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+            Some(scale) => scale.spec.set(&mut changed, replicas),
+            None => changed["spec"]["replicas"] = replicas,
+        }
         Ok(changed)
     };
     let object = update_object(core, context, resource, Some("scale"), Candidate::Made(&make), &options).await?;
-    presenter.write(StatusCode::OK, &of(&object))
+    presenter.write(StatusCode::OK, &of(resource, &object))
 }
 
 fn check(scale: &Value, name: &str) -> Result<(), Failure> {
@@ -78,7 +82,10 @@ fn check(scale: &Value, name: &str) -> Result<(), Failure> {
 }
 
 /// The scale of a workload.
-fn of(object: &Value) -> Value {
+fn of(resource: &Resource, object: &Value) -> Value {
+    if let Some(scale) = resource.custom.as_ref().and_then(|custom| custom.scale_of(object)) {
+        return scale;
+    }
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.pointer(&format!("/metadata/{field}")) {
@@ -135,6 +142,7 @@ fn selector_text(selector: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::Table;
 
     #[test]
     fn a_scale_says_what_is_wanted_and_what_is() {
@@ -143,11 +151,13 @@ mod tests {
             "spec": {"replicas": 3, "selector": {"matchLabels": {"b": "2", "a": "1"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["z", "y"]}]}},
             "status": {"replicas": 2},
         });
-        let scale = of(&object);
+        let table = Table::builtin();
+        let resource = table.find("apps", "v1", "deployments").unwrap();
+        let scale = of(resource, &object);
         assert_eq!(scale["spec"], json!({"replicas": 3}));
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "a=1,b=2,c in (y,z)"}));
         assert!(scale["metadata"].get("labels").is_none());
         let plain = json!({"metadata": {}, "spec": {"selector": {"app": "x"}}});
-        assert_eq!(of(&plain)["status"]["selector"], "app=x");
+        assert_eq!(of(resource, &plain)["status"]["selector"], "app=x");
     }
 }

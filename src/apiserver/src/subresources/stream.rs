@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
@@ -79,20 +80,7 @@ pub async fn stream(
             _ => fail::internal(text).into(),
         });
     }
-    let outgoing = hyper::upgrade::on(&mut answer);
-    tokio::spawn(async move {
-        let (client, server) = match tokio::try_join!(incoming, outgoing) {
-            Ok(both) => both,
-            Err(error) => {
-                tracing::debug!(%error, "a stream to a container was not upgraded");
-                return;
-            }
-        };
-        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
-            tracing::debug!(%error, "a stream to a container ended");
-        }
-    });
+    join(incoming, hyper::upgrade::on(&mut answer));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answered = [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT, header::SEC_WEBSOCKET_PROTOCOL];
@@ -102,6 +90,23 @@ pub async fn stream(
         }
     }
     Ok(response)
+}
+
+/// Copies both ways between two connections once both are upgraded.
+pub fn join(client: OnUpgrade, server: OnUpgrade) {
+    tokio::spawn(async move {
+        let (client, server) = match tokio::try_join!(client, server) {
+            Ok(both) => both,
+            Err(error) => {
+                tracing::debug!(%error, "a stream was not upgraded");
+                return;
+            }
+        };
+        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
+            tracing::debug!(%error, "a stream ended");
+        }
+    });
 }
 
 fn upgrade_headers(given: &HeaderMap) -> HeaderMap {
