@@ -13,6 +13,7 @@ pub mod schema;
 pub mod selectors;
 pub mod status;
 pub mod structured;
+pub mod tables;
 
 /// What this build calls itself: the Kubernetes version whose API it serves, and its own.
 pub const VERSION: &str = "v1.36.0+coracle.1";

@@ -35,6 +35,36 @@ pub fn decode(schema: &Schema, tree: Tree) -> Result<Decoded, String> {
     }
 }
 
+/// The fields that are there more than once, as strict decoding complains about them.
+pub fn duplicates(tree: &Tree) -> Vec<String> {
+    fn walk(decoder: &mut Decoder, tree: &Tree) {
+        match tree {
+            Tree::List(items) => {
+                let length = decoder.path.len();
+                for (at, item) in items.iter().enumerate() {
+                    decoder.path.push_str(&format!("[{at}]"));
+                    walk(decoder, item);
+                    decoder.path.truncate(length);
+                }
+            }
+            Tree::Map(fields) => {
+                for (at, (name, value)) in fields.iter().enumerate() {
+                    if fields[..at].iter().any(|(same, _)| same == name) {
+                        decoder.problem("duplicate", name);
+                    }
+                    let length = decoder.enter(name);
+                    walk(decoder, value);
+                    decoder.path.truncate(length);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut decoder = Decoder::default();
+    walk(&mut decoder, tree);
+    decoder.problems
+}
+
 /// What an empty value of a schema looks like in JSON: Go writes fields that are no pointers even when they are empty.
 pub fn zero(schema: &Schema) -> Value {
     match &schema.kind {
