@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests that have been seen to pass on a clean machine; a crate is added here when its own have been. The rest
-# is run by `cargo nextest run --workspace`.
+# Runs all tests: units beside the code, then the end-to-end tests over the real binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo test --locked --lib -p auth -p apimachinery -p admission
-cargo test --locked --lib -p dns
+cargo test --locked --workspace --lib --bins --quiet
+cargo test --locked --test e2e

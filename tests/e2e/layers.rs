@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("component-base", &[]),
     ("apis", &["apimachinery"]),
     ("storage", &["component-base", "apimachinery"]),
+    ("raft", &["storage", "component-base", "apimachinery"]),
     ("auth", &["apimachinery", "component-base"]),
     ("admission", &["auth", "apis", "apimachinery", "component-base"]),
     ("cri", &["component-base", "apimachinery"]),
@@ -23,6 +24,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("apiserver", &["storage", "auth", "admission", "apis", "apimachinery", "component-base"]),
     ("images", &["cri", "component-base", "apimachinery"]),
     ("runtime-wasm", &["cri", "images", "cni", "component-base", "apimachinery"]),
+    ("runtime", &["cri", "images", "runtime-wasm", "cni", "component-base", "apimachinery"]),
+    ("controller-manager", &["apimachinery", "component-base"]),
     ("scheduler", &["apimachinery", "component-base"]),
     ("kubelet", &["cri", "apimachinery", "component-base"]),
     ("kube-proxy", &["cri", "cni", "apimachinery", "component-base"]),
@@ -42,8 +45,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "component-base",
         ],
     ),
+    ("agent", &["kubelet", "kube-proxy", "dns", "cri", "cni", "apimachinery", "component-base"]),
     ("cli", &["server", "agent", "runtime", "images", "cri", "kubelet", "apimachinery", "component-base"]),
     ("coracle", &["cli"]),
+    ("bench", &[]),
 ];
 
 /// Libraries that only these crates may name.
@@ -86,6 +91,43 @@ fn crates_use_only_what_their_layer_allows() {
             assert!(allowed[name].contains(dependency), "{name} may not use {dependency}");
         }
     }
+}
+
+/// Licences under which a dependency may be: permissive ones.
+const LICENCES: &[&str] = &[
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Unicode-3.0",
+    "Zlib",
+];
+
+/// Whether an SPDX expression can be met: all sides of every AND, one side of every OR; here OR stands in brackets where
+/// both occur.
+fn may_be_used(expression: &str) -> bool {
+    let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
+    expression.split(" AND ").all(|any| any.split(" OR ").any(|licence| LICENCES.contains(&licence.trim())))
+}
+
+#[test]
+fn dependencies_have_licences_that_go_with_ours() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(crate::cluster::root())
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo's JSON");
+    let refused: Vec<String> = metadata["packages"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .filter(|package| !package["license"].as_str().is_some_and(may_be_used))
+        .map(|package| format!("{} ({})", package["name"], package["license"]))
+        .collect();
+    assert!(refused.is_empty(), "not allowed: {refused:?}");
 }
 
 #[test]

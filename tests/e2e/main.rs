@@ -6,5 +6,9 @@
 
 mod bad_input;
 mod cluster;
+mod crashes;
+mod first_light;
+mod http;
 mod kubectl;
 mod layers;
+mod pods;

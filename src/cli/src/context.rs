@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io::{self, Write},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,15 @@ pub enum CliError {
     /// The server role.
     #[error(transparent)]
     Server(#[from] ::server::ServerError),
+    /// The agent role.
+    #[error(transparent)]
+    Agent(#[from] ::agent::AgentError),
+    /// The runtime role.
+    #[error(transparent)]
+    Runtime(#[from] ::runtime::Error),
+    /// Images.
+    #[error(transparent)]
+    Images(#[from] ::images::ImageError),
     /// A file of the user's.
     #[error("{path}: {source}")]
     File {
@@ -33,6 +43,9 @@ pub enum CliError {
         /// Why.
         reason: String,
     },
+    /// The cluster.
+    #[error("the cluster did not answer as expected: {0}")]
+    Cluster(#[from] kube::Error),
     /// The system.
     #[error("{what}: {source}")]
     System {
@@ -95,4 +108,31 @@ pub async fn told_to_end() -> Result<(), CliError> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// This machine's name as a node.
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_ascii_lowercase();
+    let valid = |byte: char| byte.is_ascii_alphanumeric() || matches!(byte, '-' | '.');
+    let name: String = name.chars().map(|byte| if valid(byte) { byte } else { '-' }).collect();
+    let name = name.trim_matches(['-', '.']).to_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// How this machine resolves names; nothing where it does not say.
+pub fn resolv_conf() -> String {
+    std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+}
+
+/// The resolvers this machine is configured with.
+pub fn resolvers() -> Vec<SocketAddr> {
+    let text = resolv_conf();
+    let addresses =
+        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
+    addresses.map(|address| SocketAddr::new(address, 53)).collect()
+}
+
+/// This program's own file, which is started again as the runtime.
+pub fn own_executable() -> Result<PathBuf, CliError> {
+    std::env::current_exe().map_err(|source| CliError::System { what: "find this program's own file", source })
 }

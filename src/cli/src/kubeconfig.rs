@@ -1,4 +1,4 @@
-//! Kubeconfigs: finding the user's, and merging ours into it.
+//! Kubeconfigs: finding the user's, making clients of them, merging ours into it.
 
 use std::{
     fs, io,
@@ -6,10 +6,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
 use crate::CliError;
 
 fn invalid(path: &Path, reason: impl ToString) -> CliError {
     CliError::Kubeconfig { path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// A client that the text of a kubeconfig describes.
+pub fn client_from(text: &str) -> Result<Client, CliError> {
+    let path = Path::new("(generated)");
+    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|error| invalid(path, error))?;
+    // Nothing is asked of anyone: all that it needs is in the text.
+    let config = futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()))
+        .map_err(|error| invalid(path, error))?;
+    Ok(Client::try_from(config)?)
 }
 
 /// The user's own kubeconfig, as kubectl finds it.

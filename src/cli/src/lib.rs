@@ -1,8 +1,13 @@
 //! The command line: one file a verb.
 
+mod agent;
 mod context;
+mod image;
 mod kubeconfig;
+mod node;
+mod runtime;
 mod server;
+mod up;
 mod version;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -34,8 +39,21 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a server: API, store and scheduler
+    /// Run a whole cluster: server and agent in this process, the guests in another
+    Up(up::Up),
+    /// Run a server: API, store, controllers and scheduler
     Server(server::Server),
+    /// Run a node's agent: kubelet, service proxy, DNS
+    Agent(agent::Agent),
+    /// Give a node what it needs to join
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Run what runs guests; the agent does so by itself
+    #[command(subcommand)]
+    Runtime(runtime::Runtime),
+    /// Bring images into the cluster, list and remove them
+    #[command(subcommand)]
+    Image(image::Image),
     /// Show the version
     Version(version::Version),
     /// Print a shell's completions
@@ -73,7 +91,12 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Verb {
     fn run(self) -> Result<(), CliError> {
         match self {
+            Self::Up(verb) => context::block_on(verb.run()),
             Self::Server(verb) => context::block_on(verb.run()),
+            Self::Agent(verb) => context::block_on(verb.run()),
+            Self::Node(verb) => verb.run(),
+            Self::Runtime(verb) => verb.run(),
+            Self::Image(verb) => context::block_on(verb.run()),
             Self::Version(verb) => verb.run(),
             Self::Completion { shell } => {
                 clap_complete::generate(shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());

@@ -82,7 +82,6 @@ impl Runtime {
 impl Serve {
     async fn run(self) -> Result<(), CliError> {
         raise_descriptor_limit();
-        let refused = |error: ::runtime::Error| CliError::Usage(error.to_string());
         let registries = self.registries()?;
         let runtime = ::runtime::Runtime::open(::runtime::Config {
             root: self.root,
@@ -95,13 +94,12 @@ impl Serve {
             guests_max: self.max_guests,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-        })
-        .map_err(refused)?;
+        })?;
         if let Some(number) = self.ready_fd {
             tell_ready(number)?;
         }
         let mut watched = Ok(());
-        runtime.serve(async { watched = context::told_to_end().await }).await.map_err(refused)?;
+        runtime.serve(async { watched = context::told_to_end().await }).await?;
         watched
     }
 

@@ -1,7 +1,7 @@
 //! `coracle server`.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
 };
@@ -22,7 +22,7 @@ pub struct Server {
     pub(crate) options: ServerOptions,
 }
 
-/// How a server runs.
+/// What `server` and `up` have in common.
 #[derive(Debug, Args, Clone)]
 pub struct ServerOptions {
     /// Where the cluster's state is kept
@@ -34,6 +34,9 @@ pub struct ServerOptions {
     /// Further names and addresses under which clients reach the API
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,
+    /// The range that pods' addresses come from
+    #[arg(long, default_value = "127.64.0.0/12", value_name = "CIDR")]
+    pub cluster_cidr: String,
     /// The range that Services' addresses come from
     #[arg(long, default_value = "127.96.0.0/16", value_name = "CIDR")]
     pub service_cidr: String,
@@ -52,7 +55,12 @@ impl ServerOptions {
             data_dir: self.data_dir.clone(),
             listen: self.listen,
             names: self.tls_san.clone(),
-            network: Network { service_cidr: self.service_cidr.clone(), domain: self.cluster_domain.clone() },
+            network: Network {
+                cluster_cidr: self.cluster_cidr.clone(),
+                node_mask: 18,
+                service_cidr: self.service_cidr.clone(),
+                domain: self.cluster_domain.clone(),
+            },
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         }
@@ -71,4 +79,9 @@ impl Server {
         server.stop().await;
         Ok(())
     }
+}
+
+/// The address of the cluster's name server: the tenth of the Services' range.
+pub fn dns_address(service_cidr: &str) -> Result<IpAddr, CliError> {
+    ::server::nth_address(service_cidr, 10).map_err(|error| ::server::ServerError::from(error).into())
 }

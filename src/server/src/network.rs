@@ -5,6 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Addresses and names inside the cluster.
 #[derive(Debug, Clone)]
 pub struct Network {
+    /// Pods' addresses, CIDR.
+    pub cluster_cidr: String,
+    /// How many bits of a pod's address name its node.
+    pub node_mask: u8,
     /// Services' addresses, CIDR.
     pub service_cidr: String,
     /// The cluster's domain.
@@ -27,6 +31,18 @@ impl Network {
     pub(crate) fn service_range(&self) -> Result<apiserver::ServiceRange, NetworkError> {
         let failed = || NetworkError::Range { cidr: self.service_cidr.clone() };
         apiserver::ServiceRange::parse(&self.service_cidr).ok_or_else(failed)
+    }
+
+    /// The range of pods of node number `index`.
+    pub(crate) fn node_range(&self, index: u32) -> Result<String, NetworkError> {
+        let failed = || NetworkError::Range { cidr: self.cluster_cidr.clone() };
+        let (first, bits) = parse(&self.cluster_cidr).ok_or_else(failed)?;
+        let nodes = self.node_mask.checked_sub(bits).filter(|_| self.node_mask <= 30).ok_or_else(failed)?;
+        if u64::from(index) >= 1_u64 << nodes {
+            return Err(failed());
+        }
+        let offset = index << (32 - u32::from(self.node_mask));
+        Ok(format!("{}/{}", Ipv4Addr::from(first | offset), self.node_mask))
     }
 }
 
@@ -54,8 +70,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_have_addresses() {
+    fn ranges_have_addresses_and_nodes() {
         assert_eq!(nth_address("127.96.0.0/16", 10).expect("a range").to_string(), "127.96.0.10");
+        let network = Network {
+            cluster_cidr: "127.64.0.0/12".into(),
+            node_mask: 18,
+            service_cidr: "127.96.0.0/16".into(),
+            domain: "cluster.local".into(),
+        };
+        assert_eq!(network.node_range(1).expect("room"), "127.64.64.0/18");
+        assert!(network.node_range(64).is_err());
     }
 
     #[test]

@@ -1,0 +1,84 @@
+//! From nothing to a Ready node.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, Client, Config,
+    api::{WatchEvent, WatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{Arguments, cluster::in_time, error::BenchError, report::Report};
+
+const ROUNDS: usize = 5;
+
+pub async fn measure(arguments: &Arguments, report: &mut Report) -> Result<(), BenchError> {
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        times.push(in_time("the start of a cluster", once(arguments)).await?);
+    }
+    report.times("start on an empty folder to a Ready node", &times);
+    Ok(())
+}
+
+fn free_port() -> Result<u16, BenchError> {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    Ok(bound.map_err(BenchError::file("127.0.0.1:0"))?.port())
+}
+
+async fn once(arguments: &Arguments) -> Result<std::time::Duration, BenchError> {
+    let folder = tempfile::tempdir().map_err(BenchError::file("a folder"))?;
+    let mut command = Command::new(&arguments.coracle);
+    command
+        .args(["up", "--node-name", "node", "--data-dir"])
+        .arg(folder.path())
+        .args(["--listen", &format!("127.0.0.1:{}", free_port()?)])
+        .args(["--kubelet-listen", &format!("127.0.0.1:{}", free_port()?)])
+        .args(["--cluster-cidr", "127.120.0.0/16", "--service-cidr", "127.121.0.0/16"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let started = Instant::now();
+    let mut command = tokio::process::Command::from(command);
+    let mut child = command.kill_on_drop(true).spawn().map_err(BenchError::file(&arguments.coracle))?;
+    let output = child.stdout.take().ok_or_else(|| BenchError::Other("no output".to_owned()))?;
+    let mut lines = BufReader::new(output).lines();
+    while let Some(line) = lines.next_line().await.map_err(BenchError::file(&arguments.coracle))? {
+        if line.starts_with("export KUBECONFIG") {
+            break;
+        }
+    }
+    let path = folder.path().join("admin.kubeconfig");
+    let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| BenchError::Kubeconfig(error.to_string()))?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let client = Client::try_from(config.map_err(|error| BenchError::Kubeconfig(error.to_string()))?)?;
+    let mut events = Api::<Node>::all(client).watch(&WatchParams::default(), "0").await?.boxed();
+    while let Some(event) = events.try_next().await? {
+        if let WatchEvent::Added(node) | WatchEvent::Modified(node) = event
+            && let Some(conditions) = node.status.and_then(|status| status.conditions)
+            && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        {
+            let took = started.elapsed();
+            end(&mut child).await?;
+            return Ok(took);
+        }
+    }
+    Err(BenchError::Other("the watch of nodes ended".to_owned()))
+}
+
+/// Ends it as a user would, so that its runtime ends too.
+async fn end(child: &mut tokio::process::Child) -> Result<(), BenchError> {
+    let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = pid {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .map_err(|error| BenchError::Other(error.to_string()))?;
+    }
+    child.wait().await.map_err(BenchError::file("coracle"))?;
+    Ok(())
+}
