@@ -10,6 +10,7 @@
 
 mod checks;
 mod conditions;
+mod difference;
 mod golang;
 mod ip;
 mod json;

@@ -100,12 +100,18 @@ pub(crate) fn check_name(errors: &mut ErrorList, path: &Path, name: &str) -> boo
     fine
 }
 
-/// A name of a resource that a container may use.
-pub(crate) fn check_container_name(errors: &mut ErrorList, path: &Path, name: &str) {
-    if check_name(errors, path, name) && !name.contains('/') && !STANDARD.contains(&name) && !is_huge_page(name) {
+/// A name of a resource that has a meaning by itself, or a prefix.
+pub(crate) fn check_standard_name(errors: &mut ErrorList, path: &Path, name: &str) {
+    let known = || STANDARD.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
+    if check_name(errors, path, name) && !name.contains('/') && !known() {
         let why = "must be a standard resource type or fully qualified";
         errors.push(FieldError::invalid(path, name, why));
     }
+}
+
+/// A name of a resource that a container may use.
+pub(crate) fn check_container_name(errors: &mut ErrorList, path: &Path, name: &str) {
+    check_standard_name(errors, path, name);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_page(name) {
             errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
