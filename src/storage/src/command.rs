@@ -5,13 +5,16 @@
 
 use std::fmt;
 
-use crate::{KeyRange, Op, Txn, TxnResponse};
+use crate::{KeyRange, Lease, Op, Txn, TxnResponse};
 
 /// The largest transaction that is taken, as in etcd: keys and values together.
 pub const MAX_REQUEST_BYTES: usize = 3 << 19;
 
 /// The most steps and comparisons that one transaction may have.
 const MAX_STEPS: usize = 4096;
+
+/// The longest life of a lease: a year. Whoever wants more wants no lease.
+const MAX_TTL_SECONDS: u64 = 366 * 24 * 3600;
 
 /// A change to the keyspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +26,11 @@ pub enum Command {
         /// The revision.
         revision: u64,
     },
-    /// Grants a lease or prolongs it.
-    LeaseGrant(crate::Lease),
+    /// Grants a lease under the next free number.
+    LeaseGrant {
+        /// How long it lives.
+        ttl_seconds: u64,
+    },
     /// Ends a lease and deletes its keys.
     LeaseRevoke {
         /// Its number.
@@ -42,6 +48,8 @@ pub enum Outcome {
     },
     /// The transaction ran.
     Txn(TxnResponse),
+    /// The lease was granted.
+    Granted(Lease),
     /// It was not done.
     Refused(Refusal),
 }
@@ -79,7 +87,7 @@ impl fmt::Display for Command {
         match self {
             Self::Txn(txn) => write!(formatter, "transaction of {}+{} steps", txn.success.len(), txn.failure.len()),
             Self::Compact { revision } => write!(formatter, "compaction at {revision}"),
-            Self::LeaseGrant(lease) => write!(formatter, "grant of lease {}", lease.id),
+            Self::LeaseGrant { ttl_seconds } => write!(formatter, "grant of a lease for {ttl_seconds} s"),
             Self::LeaseRevoke { id } => write!(formatter, "end of lease {id}"),
         }
     }
@@ -90,16 +98,31 @@ impl fmt::Display for Outcome {
         match self {
             Self::Done { revision } => write!(formatter, "done at {revision}"),
             Self::Txn(response) => write!(formatter, "transaction at {}", response.revision),
+            Self::Granted(lease) => write!(formatter, "lease {}", lease.id),
             Self::Refused(refusal) => write!(formatter, "refused: {}", crate::StoreError::from(refusal.clone())),
         }
     }
 }
 
-/// Checks what can be known of a transaction without the state: its size, and that no key is written twice.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn check(txn: &Txn) -> Result<(), Refusal> {
+impl Command {
+    /// Checks what can be known of it without the state: the size of a transaction, and that it changes no key twice.
+    /// Applying it checks the same; asking before spares the log a command that will be refused.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Txn(txn) => check(txn),
+            Self::LeaseGrant { ttl_seconds: 1..=MAX_TTL_SECONDS } => Ok(()),
+            Self::LeaseGrant { ttl_seconds } => Err(Refusal::Invalid(format!(
+                "a lease lives from 1 to {MAX_TTL_SECONDS} seconds, not {ttl_seconds}"
+            ))),
+            Self::Compact { .. } | Self::LeaseRevoke { .. } => Ok(()),
+        }
+    }
+}
+
+fn check(txn: &Txn) -> Result<(), Refusal> {
     let steps = txn.compare.len() + txn.success.len() + txn.failure.len();
     if steps > MAX_STEPS {
         return Err(Refusal::Invalid(format!("it has {steps} steps, at most {MAX_STEPS} are taken")));

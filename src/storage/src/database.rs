@@ -23,8 +23,8 @@ const BLOCK_CACHE_BYTES: usize = 16 << 20;
 const WRITE_BUFFER_BYTES: usize = 4 << 20;
 /// All memtables together.
 const ALL_WRITE_BUFFERS_BYTES: usize = 16 << 20;
-/// How large the write-ahead log grows before what holds it back is flushed.
-const WAL_BYTES: u64 = 64 << 20;
+/// How large the write-ahead log grows before what holds it back is flushed: a start has to read it.
+const WAL_BYTES: u64 = 24 << 20;
 
 /// An open database.
 #[derive(Clone)]

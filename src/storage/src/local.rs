@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    Command, Keyspace, Lease, Outcome, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse, WatchRequest,
+    Command, Keyspace, Outcome, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse, WatchRequest,
     WatchStream, open_database,
 };
 
@@ -75,10 +75,10 @@ impl Store for LocalStore {
     }
 
     async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError> {
-        let id = self.keyspace.leases()?.iter().map(|lease| lease.id).max().unwrap_or(0) + 1;
-        let lease = Lease { id, ttl_seconds: ttl.as_secs(), expires_at_ms: u64::MAX };
-        self.apply(&Command::LeaseGrant(lease))?;
-        Ok(id)
+        match self.apply(&Command::LeaseGrant { ttl_seconds: ttl.as_secs() })? {
+            Outcome::Granted(lease) => Ok(lease.id),
+            other => Err(StoreError::Unavailable(format!("a grant came to {other}"))),
+        }
     }
 
     async fn lease_revoke(&self, id: i64) -> Result<(), StoreError> {

@@ -39,14 +39,8 @@ pub trait Store: Send + Sync + 'static {
     fn compacted_revision(&self) -> u64;
 
     /// Grants a lease: keys written under its number are deleted when `ttl` is over, in one revision.
-    async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError> {
-        let _ = ttl;
-        Err(StoreError::Unavailable("this store has no leases".to_owned()))
-    }
+    async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError>;
 
     /// Ends a lease now, and deletes its keys.
-    async fn lease_revoke(&self, id: i64) -> Result<(), StoreError> {
-        let _ = id;
-        Err(StoreError::Unavailable("this store has no leases".to_owned()))
-    }
+    async fn lease_revoke(&self, id: i64) -> Result<(), StoreError>;
 }

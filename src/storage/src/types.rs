@@ -305,12 +305,10 @@ pub struct WatchRequest {
 /// A lease: keys written under it go when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Its number, never 0.
+    /// Its number, never 0 and never given twice.
     pub id: i64,
-    /// How long it was granted for.
+    /// How long it was granted for. The keyspace only records it; the leader measures the time.
     pub ttl_seconds: u64,
-    /// When it ends, in milliseconds since 1970. The store only records it; the leader's clock decides.
-    pub expires_at_ms: u64,
 }
 
 #[cfg(test)]

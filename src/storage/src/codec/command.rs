@@ -1,7 +1,7 @@
 //! The binary form of a [`Command`].
 
 use super::{CodecError, Reader, Writer, begin, open};
-use crate::{Command, Compare, CompareOp, KeyRange, Lease, Op, RangeRequest, Txn};
+use crate::{Command, Compare, CompareOp, KeyRange, Op, RangeRequest, Txn};
 
 impl Command {
     /// Its binary form.
@@ -18,11 +18,9 @@ impl Command {
                 writer.u8(2);
                 writer.u64(*revision);
             }
-            Self::LeaseGrant(lease) => {
+            Self::LeaseGrant { ttl_seconds } => {
                 writer.u8(3);
-                writer.i64(lease.id);
-                writer.u64(lease.ttl_seconds);
-                writer.u64(lease.expires_at_ms);
+                writer.u64(*ttl_seconds);
             }
             Self::LeaseRevoke { id } => {
                 writer.u8(4);
@@ -45,9 +43,7 @@ impl Command {
                 failure: reader.list(read_op)?,
             }),
             2 => Self::Compact { revision: reader.u64()? },
-            3 => {
-                Self::LeaseGrant(Lease { id: reader.i64()?, ttl_seconds: reader.u64()?, expires_at_ms: reader.u64()? })
-            }
+            3 => Self::LeaseGrant { ttl_seconds: reader.u64()? },
             4 => Self::LeaseRevoke { id: reader.i64()? },
             found => return Err(CodecError::Unknown { what: "command", found }),
         };

@@ -136,7 +136,7 @@ mod tests {
         let commands = [
             example(),
             Command::Compact { revision: 9 },
-            Command::LeaseGrant(Lease { id: -3, ttl_seconds: 5, expires_at_ms: 6 }),
+            Command::LeaseGrant { ttl_seconds: 5 },
             Command::LeaseRevoke { id: 1 },
         ];
         for command in commands {
@@ -155,6 +155,7 @@ mod tests {
         ];
         let outcomes = [
             Outcome::Done { revision: 1 },
+            Outcome::Granted(Lease { id: 3, ttl_seconds: 5 }),
             Outcome::Txn(TxnResponse { succeeded: true, revision: 2, responses }),
             Outcome::Refused(Refusal::Compacted { requested: 1, compacted: 2 }),
             Outcome::Refused(Refusal::FutureRevision { requested: 2, current: 1 }),

@@ -1,7 +1,7 @@
 //! The binary form of an [`Outcome`].
 
 use super::{CodecError, Reader, Writer, begin, open};
-use crate::{KeyValue, OpResponse, Outcome, RangeResponse, Refusal, TxnResponse};
+use crate::{KeyValue, Lease, OpResponse, Outcome, RangeResponse, Refusal, TxnResponse};
 
 impl Outcome {
     /// Its binary form.
@@ -22,6 +22,11 @@ impl Outcome {
                 writer.u8(3);
                 refused(&mut writer, refusal);
             }
+            Self::Granted(lease) => {
+                writer.u8(4);
+                writer.i64(lease.id);
+                writer.u64(lease.ttl_seconds);
+            }
         }
         writer.done()
     }
@@ -40,6 +45,7 @@ impl Outcome {
                 responses: reader.list(read_step)?,
             }),
             3 => Self::Refused(read_refused(&mut reader)?),
+            4 => Self::Granted(Lease { id: reader.i64()?, ttl_seconds: reader.u64()? }),
             found => return Err(CodecError::Unknown { what: "outcome", found }),
         };
         reader.done()?;

@@ -21,6 +21,7 @@ pub(super) mod state {
     pub(in super::super) const REVISION: &[u8] = b"revision";
     pub(in super::super) const COMPACTED: &[u8] = b"compacted";
     pub(in super::super) const RECLAIMED: &[u8] = b"reclaimed";
+    pub(in super::super) const LAST_LEASE: &[u8] = b"lease";
 
     pub(in super::super) fn read(database: &Database, name: &[u8]) -> Result<Option<u64>, StoreError> {
         let Some(bytes) = database.get(STATE, name)? else { return Ok(None) };

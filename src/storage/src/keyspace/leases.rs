@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rocksdb::{Direction, IteratorMode, ReadOptions, WriteBatch};
 
-use super::layout::LEASES;
+use super::layout::{LEASES, STATE, state};
 use crate::{
     CodecError, Database, Lease, StoreError,
     codec::{Reader, Writer},
@@ -37,13 +37,12 @@ fn encode(lease: &Lease) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.i64(lease.id);
     writer.u64(lease.ttl_seconds);
-    writer.u64(lease.expires_at_ms);
     writer.done()
 }
 
 fn decode(bytes: &[u8]) -> Result<Lease, CodecError> {
     let mut reader = Reader::copied(bytes);
-    let lease = Lease { id: reader.i64()?, ttl_seconds: reader.u64()?, expires_at_ms: reader.u64()? };
+    let lease = Lease { id: reader.i64()?, ttl_seconds: reader.u64()? };
     reader.done()?;
     Ok(lease)
 }
@@ -81,6 +80,8 @@ pub(super) struct LeaseChanges {
     leases: BTreeMap<i64, Option<Lease>>,
     /// Attached or, with `false`, detached.
     attached: BTreeMap<(i64, Bytes), bool>,
+    /// The number given last, if this session gave one.
+    last: Option<u64>,
 }
 
 impl LeaseChanges {
@@ -108,8 +109,17 @@ impl LeaseChanges {
         Ok(keys)
     }
 
-    pub(super) fn grant(&mut self, lease: Lease) {
-        self.leases.insert(lease.id, Some(lease));
+    /// Grants a lease under a number that no lease ever had.
+    pub(super) fn grant(&mut self, database: &Database, ttl_seconds: u64) -> Result<Lease, StoreError> {
+        let last = match self.last {
+            Some(last) => last,
+            None => state::read(database, state::LAST_LEASE)?.unwrap_or(0),
+        };
+        self.last = Some(last + 1);
+        let id = i64::try_from(last + 1).expect("2^63 leases are never granted");
+        let lease = Lease { id, ttl_seconds };
+        self.leases.insert(id, Some(lease));
+        Ok(lease)
     }
 
     pub(super) fn revoke(&mut self, id: i64) {
@@ -130,6 +140,9 @@ impl LeaseChanges {
 
     pub(super) fn write(&self, database: &Database, batch: &mut WriteBatch) {
         let family = database.family(LEASES);
+        if let Some(last) = self.last {
+            batch.put_cf(database.family(STATE), state::LAST_LEASE, last.to_be_bytes());
+        }
         for (id, lease) in &self.leases {
             match lease {
                 Some(lease) => batch.put_cf(family, lease_key(*id), encode(lease)),

@@ -5,7 +5,7 @@
 //! | `revisions` | revision, number within it | what changed: the key with all its fields (values are stored once, here) |
 //! | `index` | key, revision (newest first) | where the version is, and its fields without the value |
 //! | `leases` | lease; lease and key | the lease; nothing |
-//! | `state` | a name | revision, compacted and reclaimed revision |
+//! | `state` | a name | revision, compacted and reclaimed revision, number of the last lease |
 //!
 //! A read finds the version of each key in `index` and fetches values from `revisions`; a watch that starts in the past
 //! scans `revisions`. Both are bounded by a revision, so that concurrent writes do not disturb them. There is one writer

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Command, Event, EventKind, KeyRange, KeyValue, Op, OpResponse, Outcome, RangeRequest, RangeResponse, Refusal,
-    StoreError, Txn, TxnResponse, WatchBatch, command,
+    StoreError, Txn, TxnResponse, WatchBatch,
 };
 
 /// The one writer.
@@ -27,7 +27,7 @@ pub struct Session<'a> {
     batch: WriteBatch,
     revision: u64,
     compacted: u64,
-    /// What this session made of keys; `None` is deleted.
+    /// What this session read or made of keys; `None` is absent.
     present: BTreeMap<Bytes, Option<KeyValue>>,
     leases: LeaseChanges,
     changed: Vec<WatchBatch>,
@@ -56,6 +56,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The revision that the keyspace is at once the session is committed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// The batch that the session writes, to add to it what has to be true together with its changes.
     pub fn batch(&mut self) -> &mut WriteBatch {
         &mut self.batch
@@ -66,12 +71,14 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Only when the disk fails: a command that cannot be done has the outcome [`Outcome::Refused`].
     pub fn apply(&mut self, command: &Command) -> Result<Outcome, StoreError> {
+        if let Err(refusal) = command.check() {
+            return Ok(Outcome::Refused(refusal));
+        }
         let outcome = match command {
             Command::Txn(txn) => self.txn(txn)?.map(Outcome::Txn),
             Command::Compact { revision } => self.compact(*revision),
-            Command::LeaseGrant(lease) => {
-                self.leases.grant(*lease);
-                self.done()
+            Command::LeaseGrant { ttl_seconds } => {
+                Ok(Outcome::Granted(self.leases.grant(self.view.database(), *ttl_seconds)?))
             }
             Command::LeaseRevoke { id } => self.revoke(*id)?,
         };
@@ -151,9 +158,6 @@ impl<'a> Session<'a> {
     }
 
     fn txn(&mut self, txn: &Txn) -> Result<Result<TxnResponse, Refusal>, StoreError> {
-        if let Err(refusal) = command::check(txn) {
-            return Ok(Err(refusal));
-        }
         let mut succeeded = true;
         for compare in &txn.compare {
             succeeded &= compare.holds(self.get(compare.key())?.as_ref());
@@ -191,16 +195,18 @@ impl<'a> Session<'a> {
         Ok(Ok(TxnResponse { succeeded, revision: self.revision, responses }))
     }
 
-    /// The present version of a key.
-    fn get(&self, key: &Bytes) -> Result<Option<KeyValue>, StoreError> {
-        match self.present.get(key) {
-            Some(present) => Ok(present.clone()),
-            None => self.view.get(key, u64::MAX),
+    /// The present version of a key. It is read once: a transaction mostly writes the key that it compared.
+    fn get(&mut self, key: &Bytes) -> Result<Option<KeyValue>, StoreError> {
+        if let Some(present) = self.present.get(key) {
+            return Ok(present.clone());
         }
+        let found = self.view.get(key, u64::MAX)?;
+        self.present.insert(key.clone(), found.clone());
+        Ok(found)
     }
 
     /// The present versions of a range, in order.
-    fn all(&self, range: &KeyRange) -> Result<Vec<KeyValue>, StoreError> {
+    fn all(&mut self, range: &KeyRange) -> Result<Vec<KeyValue>, StoreError> {
         if range.end.is_none() {
             return Ok(self.get(&range.start)?.into_iter().collect());
         }
@@ -217,7 +223,7 @@ impl<'a> Session<'a> {
         Ok(kvs.into_values().collect())
     }
 
-    fn range(&self, request: &RangeRequest, changes: &Changes) -> Result<RangeResponse, StoreError> {
+    fn range(&mut self, request: &RangeRequest, changes: &Changes) -> Result<RangeResponse, StoreError> {
         let revision = if changes.events.is_empty() { self.revision } else { changes.revision };
         let mut kvs = self.all(&request.range)?;
         let count = kvs.len() as u64;

@@ -187,17 +187,34 @@ fn compaction_leaves_one_version_of_each_key_on_disk() {
 #[test]
 fn the_end_of_a_lease_takes_its_keys_in_one_revision() {
     let (_directory, keyspace) = open();
-    let lease = Lease { id: 7, ttl_seconds: 1, expires_at_ms: 2 };
-    let missing = apply(&keyspace, &Command::Txn(Txn { success: vec![leased("a", "1", 7)], ..Txn::default() }));
-    assert_eq!(missing, Outcome::Refused(Refusal::Invalid("there is no lease 7".to_owned())));
-    apply(&keyspace, &Command::LeaseGrant(lease));
-    txn(&keyspace, vec![leased("a", "1", 7), leased("b", "1", 7), leased("c", "1", 7)]);
+    let lease = Lease { id: 1, ttl_seconds: 9 };
+    let missing = apply(&keyspace, &Command::Txn(Txn { success: vec![leased("a", "1", 1)], ..Txn::default() }));
+    assert_eq!(missing, Outcome::Refused(Refusal::Invalid("there is no lease 1".to_owned())));
+    assert_eq!(apply(&keyspace, &Command::LeaseGrant { ttl_seconds: 9 }), Outcome::Granted(lease));
+    txn(&keyspace, vec![leased("a", "1", 1), leased("b", "1", 1), leased("c", "1", 1)]);
     txn(&keyspace, vec![put("b", "kept")]);
     txn(&keyspace, vec![delete("c")]);
     assert_eq!(keyspace.leases().unwrap(), [lease]);
-    assert_eq!(apply(&keyspace, &Command::LeaseRevoke { id: 7 }), Outcome::Done { revision: 5 });
+    assert_eq!(apply(&keyspace, &Command::LeaseRevoke { id: 1 }), Outcome::Done { revision: 5 });
     assert_eq!(list(&keyspace, "", None), [pair("b", "kept")]);
     assert_eq!(keyspace.leases().unwrap(), []);
+}
+
+#[test]
+fn the_number_of_a_lease_is_never_given_again() {
+    let (directory, keyspace) = open();
+    let grant = Command::LeaseGrant { ttl_seconds: 9 };
+    let mut session = keyspace.session();
+    for id in 1..=2 {
+        assert_eq!(session.apply(&grant).unwrap(), Outcome::Granted(Lease { id, ttl_seconds: 9 }));
+    }
+    session.commit().unwrap();
+    apply(&keyspace, &Command::LeaseRevoke { id: 2 });
+    drop(keyspace);
+    let keyspace = reopen(directory.path());
+    assert_eq!(apply(&keyspace, &grant), Outcome::Granted(Lease { id: 3, ttl_seconds: 9 }));
+    let endless = apply(&keyspace, &Command::LeaseGrant { ttl_seconds: u64::MAX });
+    assert!(matches!(endless, Outcome::Refused(Refusal::Invalid(_))), "{endless}");
 }
 
 #[test]

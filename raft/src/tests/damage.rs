@@ -1,0 +1,156 @@
+//! Files that are not what was written: a clear error that names the file, or nothing lost; never silence.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use storage::{StoreError, open_database};
+
+use super::{SHORT, all, open, put};
+use crate::{
+    RaftStore,
+    log::LOG,
+    records::{APPLIED, RAFT},
+};
+
+const KEYS: u64 = 30;
+
+/// A store with a few keys, closed.
+async fn written() -> (tempfile::TempDir, Vec<(String, String, u64)>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for n in 0..KEYS {
+        put(&store, format!("key/{n}"), "value".repeat(20)).await.unwrap();
+    }
+    let found = all(&store).await.unwrap();
+    store.close().await;
+    (folder, found)
+}
+
+fn copied(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    all.filter(|path| path.extension() == Some(OsStr::new(extension)) && path.metadata().unwrap().len() > 0).collect()
+}
+
+/// What the store says that was closed before: everything it has, or why not.
+async fn reopened(folder: &Path) -> Result<Vec<(String, String, u64)>, StoreError> {
+    let store = RaftStore::open_limited(folder, SHORT).await?;
+    let found = all(&store).await;
+    store.close().await;
+    found
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 0x40;
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_write_ahead_log_is_refused_with_the_name_of_the_file() {
+    let (folder, _) = written().await;
+    let log = files(folder.path(), "log").pop().unwrap();
+    let length = fs::metadata(&log).unwrap().len() as usize;
+    // The last record cannot be told from one that a crash cut off, if it is its length that changed.
+    for step in 0..40 {
+        let at = step * (length * 9 / 10) / 40;
+        let copy = copied(folder.path());
+        let damaged = copy.path().join(log.file_name().unwrap());
+        flip(&damaged, at);
+        let error = reopened(copy.path()).await.expect_err("damage was not seen");
+        let named = matches!(&error, StoreError::Corrupt { file, .. } if *file == damaged.display().to_string());
+        assert!(named, "flipped at {at}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_tail_of_the_write_ahead_log_loses_nothing_that_was_acknowledged() {
+    let (folder, expected) = written().await;
+    // The last record is what was applied last; its log entry lies before it.
+    for cut in [1, 5, 20] {
+        let copy = copied(folder.path());
+        let log = files(copy.path(), "log").pop().unwrap();
+        let bytes = fs::read(&log).unwrap();
+        fs::write(&log, &bytes[..bytes.len() - cut]).unwrap();
+        assert_eq!(reopened(copy.path()).await.unwrap(), expected, "cut by {cut}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_a_table_is_an_error_with_its_name_or_harmless() {
+    let (folder, expected) = written().await;
+    // Opening it once more brings the log into tables.
+    assert_eq!(reopened(folder.path()).await.unwrap(), expected);
+    let tables = files(folder.path(), "sst");
+    assert!(!tables.is_empty());
+    let mut errors = 0;
+    for table in tables {
+        let length = fs::metadata(&table).unwrap().len() as usize;
+        for at in [10, length / 3, length / 2, length - 10] {
+            let copy = copied(folder.path());
+            let damaged = copy.path().join(table.file_name().unwrap());
+            flip(&damaged, at);
+            match reopened(copy.path()).await {
+                Ok(found) => assert_eq!(found, expected, "{} flipped at {at}", damaged.display()),
+                Err(StoreError::Corrupt { file, .. }) if file == damaged.display().to_string() => errors += 1,
+                Err(error) => panic!("{} flipped at {at}: {error}", damaged.display()),
+            }
+        }
+    }
+    assert!(errors > 0, "no damage was seen");
+}
+
+/// Changes a record behind Raft's back, and returns what the store then says.
+async fn meddled(change: impl FnOnce(&storage::Database)) -> (String, String) {
+    let (folder, _) = written().await;
+    let database = open_database(folder.path(), &[LOG, RAFT]).unwrap();
+    change(&database);
+    drop(database);
+    (reopened(folder.path()).await.unwrap_err().to_string(), folder.path().display().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_broken_log_entry_is_named() {
+    let (error, path) = meddled(|database| {
+        let family = database.family(LOG);
+        let mut keys = database.raw().iterator_cf(family, rocksdb::IteratorMode::End);
+        let (last, _) = keys.next().unwrap().unwrap();
+        assert_eq!(last[..], (KEYS + 1).to_be_bytes(), "membership, blank, and a put for each key");
+        database.raw().delete_cf(family, KEYS.to_be_bytes()).unwrap();
+    })
+    .await;
+    assert_eq!(error, format!("entry {KEYS} of the Raft log in {path} is corrupt: it is missing"));
+
+    let (error, path) = meddled(|database| {
+        let unknown = [&[1; 17][..], &[9]].concat();
+        database.raw().put_cf(database.family(LOG), KEYS.to_be_bytes(), unknown).unwrap();
+    })
+    .await;
+    assert_eq!(error, format!("entry {KEYS} of the Raft log in {path} is corrupt: it has the unknown kind 9"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_before_what_is_applied_is_refused() {
+    let (error, path) = meddled(|database| {
+        database.raw().delete_cf(database.family(LOG), (KEYS + 1).to_be_bytes()).unwrap();
+    })
+    .await;
+    assert!(error.starts_with(&format!("the Raft log in {path} is corrupt: it ends at ")), "{error}");
+
+    let (error, path) = meddled(|database| {
+        database.raw().put_cf(database.family(RAFT), APPLIED, b"{").unwrap();
+    })
+    .await;
+    assert!(error.starts_with(&format!("the record \"applied\" of Raft in {path} is corrupt: ")), "{error}");
+}

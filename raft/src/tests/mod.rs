@@ -1,0 +1,37 @@
+//! The store as a whole: openraft's own suite, random histories, crashes, damage, leases.
+
+mod crash;
+mod damage;
+mod histories;
+mod leases;
+mod log;
+mod speed;
+mod suite;
+
+use std::{path::Path, time::Duration};
+
+use storage::{KeyRange, Op, RangeRequest, Store, StoreError, Txn, TxnResponse};
+
+use crate::{RaftStore, store::Limits};
+
+/// So short that snapshots and purges happen in every test.
+const SHORT: Limits = Limits { per_snapshot: 40, kept: 5, history: Duration::from_secs(300) };
+
+async fn open(path: &Path) -> RaftStore {
+    RaftStore::open_limited(path, SHORT).await.unwrap()
+}
+
+fn put_op(key: impl Into<String>, value: impl Into<String>, lease: i64) -> Op {
+    Op::Put { key: key.into().into(), value: value.into().into(), lease }
+}
+
+async fn put(store: &RaftStore, key: impl Into<String>, value: impl Into<String>) -> Result<TxnResponse, StoreError> {
+    store.txn(Txn { success: vec![put_op(key, value, 0)], ..Txn::default() }).await
+}
+
+/// All keys with their values and the revision that wrote them.
+async fn all(store: &RaftStore) -> Result<Vec<(String, String, u64)>, StoreError> {
+    let found = store.range(RangeRequest::new(KeyRange::all())).await?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(found.kvs.iter().map(|kv| (text(&kv.key), text(&kv.value), kv.mod_revision)).collect())
+}

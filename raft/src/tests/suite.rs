@@ -1,0 +1,37 @@
+//! openraft's own suite for stores.
+
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+};
+use storage::{Keyspace, open_database};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    TypeConfig,
+    error::Failure,
+    log::{LOG, LogStore},
+    machine::StateMachine,
+    records::RAFT,
+};
+
+struct Fresh;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open_database(folder.path(), &[LOG, RAFT]).unwrap();
+        let keyspace = Keyspace::open(database.clone()).unwrap();
+        let (failure, open) = (Failure::default(), TaskTracker::new());
+        let log = LogStore::open(database, failure.clone(), open.token()).unwrap();
+        let machine = StateMachine::open(keyspace, mpsc::unbounded_channel().0, failure, open.token()).unwrap();
+        Ok((folder, log, machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_openraft_passes() {
+    Suite::test_all(Fresh).await.unwrap();
+}
