@@ -13,7 +13,7 @@ mod ports;
 mod probe;
 pub(crate) mod resources;
 mod restart_rules;
-mod scheduling;
+pub(crate) mod scheduling;
 mod security;
 mod spec;
 mod status;
