@@ -6,26 +6,35 @@
 //! the controller's own writes, so nothing is created twice. Nothing makes progress by a timer; time is only waited for where
 //! the API speaks of time (deadlines, schedules, back-off).
 
+mod clusterroleaggregation;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
 mod endpointslicemirroring;
+mod ephemeralvolume;
 pub mod framework;
 mod garbagecollector;
 mod hash;
 mod history;
 mod inventory;
 mod namespace;
+mod nodeipam;
 mod nodelifecycle;
+mod nodes;
 mod podgc;
 pub mod pods;
+mod pvcprotection;
+mod pvprotection;
 mod replicaset;
+mod resourcequota;
 mod revisions;
 mod rootcacertpublisher;
 mod serviceaccount;
 mod statefulset;
 mod tainteviction;
+mod ttl;
 mod ttlafterfinished;
 
 use component_base::{SharedClock, SharedEntropy, Tasks};
@@ -51,6 +60,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     replicaset::start(&context);
     deployment::start(&context);
     statefulset::start(&context);
+    daemonset::start(&context);
     serviceaccount::start(&context);
     rootcacertpublisher::start(&context);
     endpoints::start(&context);
@@ -61,6 +71,12 @@ pub async fn run(config: Config, tasks: &Tasks) {
     let inventory = inventory::Inventory::start(&context);
     garbagecollector::start(&context, &inventory);
     namespace::start(&context, &inventory);
+    ephemeralvolume::start(&context);
+    pvcprotection::start(&context);
+    pvprotection::start(&context);
+    clusterroleaggregation::start(&context);
+    ttl::start(&context);
+    resourcequota::start(&context, &inventory);
     podgc::start(&context);
     ttlafterfinished::start(&context);
     disruption::start(&context, &inventory);

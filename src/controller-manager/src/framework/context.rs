@@ -44,8 +44,13 @@ impl Context {
 
     /// The client and the event recorder of a controller, for example `deployment-controller`.
     pub fn identity(&self, name: &'static str) -> (Client, Recorder) {
-        let client = self.clients.controller(name);
-        let recorder = self.events.recorder(client.clone(), name);
+        self.identity_as(name, name)
+    }
+
+    /// Like [`Context::identity`], for a controller whose account is not called as its events say.
+    pub fn identity_as(&self, account: &str, component: &'static str) -> (Client, Recorder) {
+        let client = self.clients.controller(account);
+        let recorder = self.events.recorder(client.clone(), component);
         (client, recorder)
     }
 

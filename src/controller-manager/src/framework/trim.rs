@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use kube::Resource;
 
 /// Drops it.
@@ -10,6 +10,10 @@ pub(super) fn trim<K: Resource + 'static>(object: &mut K) {
     object.meta_mut().managed_fields = None;
     if let Some(pod) = (object as &mut dyn Any).downcast_mut::<Pod>() {
         trim_pod(pod);
+    }
+    // The images that a node has are most of it.
+    if let Some(status) = (object as &mut dyn Any).downcast_mut::<Node>().and_then(|node| node.status.as_mut()) {
+        status.images = None;
     }
 }
 
