@@ -83,4 +83,8 @@ fn check_source(errors: &mut ErrorList, path: &Path, source: &Value) {
     } else {
         checks::dns_subdomain(errors, &path.child("apiGroup"), group);
     }
+    let namespace = text(source, "namespace");
+    if !namespace.is_empty() {
+        checks::dns_label(errors, &path.child("namespace"), namespace);
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) fn check_regular(errors: &mut ErrorList, path: &Path, containers: &[V
             errors.push(FieldError::duplicate(&path.child("name"), name));
         }
         check_service(errors, &path, container, scope);
-        restart_rules::check_container(errors, &path, container);
+        restart_rules::check_container(errors, &path, container, false);
     }
     ports::check_conflicts(errors, path, containers.iter().enumerate());
 }
@@ -47,7 +47,7 @@ pub(crate) fn check_init(errors: &mut ErrorList, path: &Path, spec: &Value, scop
     for (index, container) in list(spec, "initContainers").iter().enumerate() {
         let at = path.index(index);
         container::check(errors, &at, container, scope);
-        restart_rules::check_container(errors, &at, container);
+        restart_rules::check_container(errors, &at, container, true);
         let name = text(container, "name");
         if names.contains(name) {
             errors.push(FieldError::duplicate(&at.child("name"), name));

@@ -37,7 +37,7 @@ pub(crate) use self::{
     warnings::{names_warning, spec_warnings},
 };
 use crate::{
-    json::{default, field, has, list, text, with},
+    json::{default, field, has, int, list, text, with},
     kind::Kind,
     metadata,
 };
@@ -67,7 +67,13 @@ impl Kind for Pod {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        with(object, "spec", |spec| drop_disabled(spec, None));
+        with(object, "spec", |spec| {
+            drop_disabled(spec, None);
+            // A time to stop in that is none is as short as it can be.
+            if int(spec, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
+                spec["terminationGracePeriodSeconds"] = 1.into();
+            }
+        });
         scheduling::merge_match_label_keys(object);
         if !list(field(object, "spec"), "schedulingGates").is_empty() {
             let condition = scheduling::gated(object);

@@ -14,7 +14,7 @@ pub(crate) fn check(errors: &mut ErrorList, path: &Path, spec: &Value) {
     let Some(os) = some(spec, "os") else { return };
     let name = text(os, "name");
     if name.is_empty() {
-        errors.push(FieldError::required(&path.child("os").child("name"), "cannot be empty"));
+        errors.push(FieldError::required(&path.child("os").child("name"), ""));
         return;
     }
     match name {

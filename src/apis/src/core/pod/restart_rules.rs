@@ -14,7 +14,7 @@ const RULES_MAX: usize = 20;
 const CODES_MAX: usize = 255;
 
 /// A container's own policy and rules.
-pub(crate) fn check_container(errors: &mut ErrorList, path: &Path, container: &Value) {
+pub(crate) fn check_container(errors: &mut ErrorList, path: &Path, container: &Value, is_init: bool) {
     let rules = list(container, "restartPolicyRules");
     let policy = path.child("restartPolicy");
     match some(container, "restartPolicy").and_then(Value::as_str) {
@@ -22,6 +22,9 @@ pub(crate) fn check_container(errors: &mut ErrorList, path: &Path, container: &V
         None if rules.is_empty() => return,
         None => {
             errors.push(FieldError::required(&policy, "must specify restartPolicy when restart rules are used"));
+            if is_init {
+                return;
+            }
         }
     }
     let path = path.child("restartPolicyRules");

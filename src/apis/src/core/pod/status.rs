@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 use super::annotations;
 use crate::{
     checks, ip,
-    json::{field, has, int, keep, list, some, take, text, with},
+    json::{each, field, has, int, keep, list, some, take, text, with},
 };
 
 /// Conditions of Kubernetes' own.
 const SYSTEM_CONDITIONS: &[&str] =
     &["PodScheduled", "Ready", "Initialized", "ContainersReady", "PodReadyToStartContainers", "DisruptionTarget"];
+
+/// Statuses of a pod's containers, by kind.
+const STATUSES: &[&str] = &["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
 
 /// Keeps what a status update cannot change, and makes the two forms of a pod's addresses agree.
 pub(crate) fn prepare(new: &mut Value, old: &Value) {
@@ -30,6 +33,12 @@ pub(crate) fn prepare(new: &mut Value, old: &Value) {
             status["qosClass"] = quality.into();
         }
         agree_on_addresses(status);
+        // Which image a volume is of is not told yet.
+        for name in STATUSES {
+            each(status, name, |container| {
+                each(container, "volumeMounts", |mount| with(mount, "volumeStatus", |status| take(status, "image")));
+            });
+        }
         if !has(field(old, "status"), "nodeAllocatableResourceClaimStatuses") {
             take(status, "nodeAllocatableResourceClaimStatuses");
         }
@@ -63,7 +72,7 @@ pub(crate) fn check_update(errors: &mut ErrorList, new: &Value, old: &Value) {
         checks::dns_subdomain(errors, &path.child("nominatedNodeName"), nominated);
     }
     checks::immutable_text(errors, &path.child("qosClass"), status, old_status, "qosClass");
-    for name in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+    for name in STATUSES {
         check_transition(errors, &path.child(name), list(status, name), list(old_status, name), old_spec, name);
     }
     check_claims(errors, &path.child("resourceClaimStatuses"), status, spec);

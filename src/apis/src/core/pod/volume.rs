@@ -34,19 +34,19 @@ const SOURCES: &[(&str, &str, Check)] = &[
     ("rbd", "rbd", volume_plugin::check_rbd),
     ("cinder", "cinder", volume_plugin::check_cinder),
     ("cephfs", "cephfs", volume_plugin::check_cephfs),
+    ("quobyte", "quobyte", volume_plugin::check_quobyte),
     ("downwardAPI", "downwardAPI", check_downward),
     ("fc", "fc", volume_plugin::check_fc),
     ("flexVolume", "flexVolume", volume_plugin::check_flex),
     ("configMap", "configMap", check_config_map),
     ("azureFile", "azureFile", volume_plugin::check_azure_file),
     ("vsphereVolume", "vsphereVolume", volume_plugin::check_vsphere),
+    ("photonPersistentDisk", "photonPersistentDisk", volume_plugin::check_photon),
+    ("portworxVolume", "portworxVolume", volume_plugin::check_portworx),
     ("azureDisk", "azureDisk", volume_plugin::check_azure_disk),
     ("storageos", "storageos", volume_plugin::check_storageos),
-    ("portworxVolume", "portworxVolume", volume_plugin::check_portworx),
-    ("scaleIO", "scaleIO", volume_plugin::check_scale_io),
     ("projected", "projected", volume_projection::check),
-    ("quobyte", "quobyte", volume_plugin::check_quobyte),
-    ("photonPersistentDisk", "photonPersistentDisk", volume_plugin::check_photon),
+    ("scaleIO", "scaleIO", volume_plugin::check_scale_io),
     ("csi", "csi", volume_plugin::check_csi),
     ("ephemeral", "ephemeral", check_ephemeral),
     ("image", "image", check_image),
@@ -128,9 +128,10 @@ fn check_host_path(errors: &mut ErrorList, path: &Path, source: &Value, _: &Opti
     const TYPES: &[&str] =
         &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     let place = text(source, "path");
-    if checks::required(errors, &path.child("path"), place) {
-        check_no_backsteps(errors, &path.child("path"), place);
+    if !checks::required(errors, &path.child("path"), place) {
+        return;
     }
+    check_no_backsteps(errors, &path.child("path"), place);
     checks::one_of(errors, &path.child("type"), text(source, "type"), TYPES);
 }
 
@@ -237,7 +238,7 @@ fn check_ephemeral(errors: &mut ErrorList, path: &Path, source: &Value, _: &Opti
     metadata::annotations(field(meta, "annotations"), &meta_path.child("annotations"), errors);
     metadata::labels(field(meta, "labels"), &meta_path.child("labels"), errors);
     for (name, word) in NOT_OF_A_TEMPLATE {
-        let nothing = |value: &Value| *value == Value::from("") || *value == Value::from(0);
+        let nothing = |value: &Value| *value == Value::from("") || *name == "generation" && *value == Value::from(0);
         if some(meta, name).is_some_and(|value| !nothing(value)) {
             errors.push(FieldError::forbidden(&meta_path.child(word), "cannot be set"));
         }

@@ -60,7 +60,7 @@ pub(crate) fn check_aws(errors: &mut ErrorList, path: &Path, source: &Value, _: 
 pub(crate) fn check_nfs(errors: &mut ErrorList, path: &Path, source: &Value, _: &Options) {
     require(errors, path, source, &["server", "path"]);
     let place = text(source, "path");
-    if !place.is_empty() && !place.starts_with('/') {
+    if !place.starts_with('/') {
         errors.push(FieldError::invalid(&path.child("path"), place, "must be an absolute path"));
     }
 }
@@ -254,7 +254,9 @@ pub(crate) fn check_csi(errors: &mut ErrorList, path: &Path, source: &Value, _: 
 
 /// The name of a CSI driver.
 pub(crate) fn check_driver_name(errors: &mut ErrorList, path: &Path, driver: &str) {
-    checks::required(errors, path, driver);
+    if !checks::required(errors, path, driver) {
+        return;
+    }
     if driver.len() > names::LABEL_MAX {
         errors.push(FieldError::too_long(path, names::LABEL_MAX));
     }

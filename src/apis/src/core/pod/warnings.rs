@@ -97,9 +97,11 @@ pub(crate) fn spec_warnings(path: &Path, pod: &Value, warnings: &mut Vec<String>
         for (_, word, why) in OLD_VOLUMES.iter().filter(|(name, _, _)| has(volume, name)) {
             warnings.push(format!("{}: {why}", path.child(word)));
         }
-        if some(volume, "projected").is_some_and(|projected| list(projected, "sources").is_empty()) {
-            warnings
-                .push(format!("volume {} (Projected) has no sources provided", gotext::quote(text(volume, "name"))));
+        for source in list(field(volume, "projected"), "sources") {
+            if source.as_object().is_none_or(|source| source.values().all(Value::is_null)) {
+                let name = gotext::quote(text(volume, "name"));
+                warnings.push(format!("volume {name} (Projected) has no sources provided"));
+            }
         }
     }
     for (index, alias) in list(spec, "hostAliases").iter().enumerate() {

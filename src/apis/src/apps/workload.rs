@@ -1,0 +1,170 @@
+//! What workloads that keep pods running have in common: a selector, a template of pods, and counts.
+
+use apimachinery::{
+    field::{ErrorKind, ErrorList, FieldError, Path},
+    names,
+    selectors::LabelSelector,
+};
+use serde_json::Value;
+
+use crate::{
+    checks,
+    core::{pod, pod_template},
+    golang::LABEL_SELECTOR,
+    json::{default, field, int, object_at, text},
+    labels,
+};
+
+/// What is said of a template that its own workload would not find.
+const MISMATCH: &str = "`selector` does not match template `labels`";
+
+/// Numbers of a spec or status that may not be negative.
+pub(crate) fn check_counts(errors: &mut ErrorList, path: &Path, holder: &Value, names: &[&str]) {
+    for name in names {
+        checks::non_negative(errors, &path.child(name), int(holder, name));
+    }
+}
+
+/// The selector of the spec at `path`, with the words for one that is empty and for one that cannot be read.
+/// Gives how it reads.
+pub(crate) fn check_selector(
+    errors: &mut ErrorList,
+    path: &Path,
+    spec: &Value,
+    empty: &str,
+    unreadable: &str,
+) -> Option<LabelSelector> {
+    let path = path.child("selector");
+    let selector = field(spec, "selector");
+    if selector.is_null() {
+        errors.push(FieldError::required(&path, ""));
+    } else {
+        labels::check_selector(errors, &path, selector);
+        if is_empty(selector) {
+            errors.push(shown_selector(&path, selector, empty));
+        }
+    }
+    let read = LabelSelector::from_value(selector).ok();
+    if read.is_none() {
+        errors.push(shown_selector(&path, selector, unreadable));
+    }
+    read
+}
+
+/// Whether a selector has no conditions.
+pub(crate) fn is_empty(selector: &Value) -> bool {
+    field(selector, "matchLabels").as_object().is_none_or(serde_json::Map::is_empty)
+        && field(selector, "matchExpressions").as_array().is_none_or(Vec::is_empty)
+}
+
+/// An error about a selector.
+pub(crate) fn shown_selector(path: &Path, selector: &Value, why: &str) -> FieldError {
+    checks::shown(ErrorKind::Invalid, path, &LABEL_SELECTOR.show_pointer(selector), why)
+}
+
+/// A selector that may not change; `path` is that of the spec.
+pub(crate) fn check_selector_unchanged(errors: &mut ErrorList, path: &Path, new: &Value, old: &Value) {
+    let selector = field(new, "selector");
+    if selector != field(old, "selector") {
+        errors.push(shown_selector(&path.child("selector"), selector, checks::IMMUTABLE));
+    }
+}
+
+/// The labels of a template are those that its selector selects. An empty selector is wrong already.
+pub(crate) fn check_match(errors: &mut ErrorList, path: &Path, template: &Value, selector: &LabelSelector) {
+    let own = field(field(template, "metadata"), "labels");
+    if !selector.is_empty() && !selector.matches_by(|key| field(own, key).as_str()) {
+        errors.push(FieldError::invalid(&path.child("metadata").child("labels"), own.clone(), MISMATCH));
+    }
+}
+
+/// The template of a ReplicaSet or Deployment at `path`.
+pub(crate) fn check_replicated(errors: &mut ErrorList, path: &Path, template: &Value, selector: &LabelSelector) {
+    check_match(errors, path, template, selector);
+    pod_template::check(errors, path, template);
+    pod_template::check_endless(errors, path, template, "ReplicaSet");
+}
+
+/// A number or a percentage.
+pub(crate) fn check_int_or_percent(errors: &mut ErrorList, path: &Path, holder: &Value, name: &str) {
+    let path = path.child(name);
+    match field(holder, name) {
+        Value::String(value) => checks::invalid(errors, &path, value.as_str(), names::is_valid_percent(value)),
+        value => checks::non_negative(errors, &path, value.as_i64()),
+    }
+}
+
+/// The number in a number or percentage; 0 for what is neither.
+pub(crate) fn number_of(value: &Value) -> i64 {
+    match value {
+        Value::String(text) => percent(text).unwrap_or_default(),
+        value => value.as_i64().unwrap_or_default(),
+    }
+}
+
+fn percent(text: &str) -> Option<i64> {
+    if names::is_valid_percent(text).is_empty() { text.trim_end_matches('%').parse().ok() } else { None }
+}
+
+/// A share of at most everything.
+pub(crate) fn check_at_most_all(errors: &mut ErrorList, path: &Path, holder: &Value, name: &str) {
+    let value = field(holder, name);
+    if value.as_str().and_then(percent).is_some_and(|share| share > 100) {
+        errors.push(FieldError::invalid(&path.child(name), value.clone(), "must not be greater than 100%"));
+    }
+}
+
+/// Counts of pods in a status that are at most all of them; `ready` is how the count of ready pods is called.
+pub(crate) fn check_replica_counts(errors: &mut ErrorList, status: &Value, parts: &[&str], ready: &str) {
+    let path = Path::new("status");
+    let count = |name| int(status, name).unwrap_or_default();
+    for name in parts.iter().filter(|name| count(name) > count("replicas")) {
+        errors.push(FieldError::invalid(&path.child(name), count(name), "cannot be greater than status.replicas"));
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        let why = format!("cannot be greater than {ready}");
+        errors.push(FieldError::invalid(&path.child("availableReplicas"), count("availableReplicas"), why));
+    }
+}
+
+/// Collisions of names are never forgotten.
+pub(crate) fn check_collisions(errors: &mut ErrorList, new: &Value, old: &Value) {
+    let (Some(before), after) = (int(old, "collisionCount"), int(new, "collisionCount")) else { return };
+    if after.is_none_or(|after| after < before) {
+        let path = Path::new("status").child("collisionCount");
+        errors.push(FieldError::invalid(&path, after.unwrap_or_default(), "cannot be decremented"));
+    }
+}
+
+/// A rolling update with these defaults, unless the strategy in `field` is another.
+pub(crate) fn rolling_defaults(spec: &mut Value, name: &str, values: &[(&str, Value)]) {
+    let Some(strategy) = object_at(spec, name) else { return };
+    crate::json::default_text(strategy, "type", "RollingUpdate");
+    if text(strategy, "type") != "RollingUpdate" {
+        return;
+    }
+    if let Some(rolling) = object_at(strategy, "rollingUpdate") {
+        for (name, value) in values {
+            default(rolling, name, value.clone());
+        }
+    }
+}
+
+/// Warnings about a workload's name (of a new one) and its template.
+pub(crate) fn warn(object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    if old.is_none() {
+        pod::names_warning(object, warnings);
+    }
+    warn_of_template(object, warnings);
+}
+
+/// Warnings about the template of a workload.
+pub(crate) fn warn_of_template(object: &Value, warnings: &mut Vec<String>) {
+    let template = field(field(object, "spec"), "template");
+    pod::spec_warnings(&Path::new("spec").child("template"), template, warnings);
+}
+
+/// Whether a status update.
+pub(crate) fn is_status(subresource: Option<&str>) -> bool {
+    subresource == Some("status")
+}
