@@ -13,7 +13,8 @@ use crate::{
     files::open_maybe_gzip,
     layout::{self, Format, WASM_CONFIG, WASM_LAYER, format_of},
     manifest::{Descriptor, Manifest, OCI_MANIFEST},
-    store::{Names, PROGRAM_BYTES_MAX, parse_reference},
+    reference,
+    store::{Names, PROGRAM_BYTES_MAX},
 };
 
 const INDEX_BYTES_MAX: u64 = 4 << 20;
@@ -45,7 +46,7 @@ impl Store {
             file: file.to_owned(),
             problem: "a program has no name of its own; say which with --name".to_owned(),
         })?;
-        let reference = parse_reference(name)?;
+        let reference = reference::parse(name)?;
         let mut source = File::open(file).map_err(ImageError::io("open", file))?;
         let program = self.blobs.put_from(&mut source, None, PROGRAM_BYTES_MAX)?;
         let config = serde_json::json!({
@@ -99,7 +100,7 @@ impl Store {
     }
 
     async fn admit_from_archive(&self, name: &str, entry: &Descriptor) -> Result<ImageRecord, ImageError> {
-        let reference = parse_reference(name)?;
+        let reference = reference::parse(name)?;
         let asked = Digest::parse(&entry.digest)?;
         let mut digest = asked.clone();
         for _ in 0..INDEX_DEPTH_MAX {

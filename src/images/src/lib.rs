@@ -20,6 +20,7 @@ pub mod layout;
 mod manifest;
 mod pull;
 mod record;
+mod reference;
 pub mod registries;
 mod store;
 

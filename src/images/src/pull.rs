@@ -20,7 +20,8 @@ use crate::{
     blobs::Digest,
     layout,
     manifest::{DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, Manifest, OCI_INDEX, OCI_MANIFEST},
-    store::{Names, PROGRAM_BYTES_MAX, parse_reference},
+    reference,
+    store::{Names, PROGRAM_BYTES_MAX},
 };
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -38,7 +39,7 @@ impl Store {
         credentials: Option<Credentials>,
         registries: &Registries,
     ) -> Result<ImageRecord, ImageError> {
-        let parsed = parse_reference(reference)?;
+        let parsed = reference::parse(reference)?;
         let lock = self.lock_of(&parsed.whole());
         let _pulling = lock.lock().await;
         let settings = registries.of(parsed.registry());

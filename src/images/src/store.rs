@@ -34,6 +34,7 @@ use crate::{
     files,
     layout::{self, Format, Plan, ProgramSource},
     manifest::Manifest,
+    reference,
 };
 
 /// The largest program that is taken.
@@ -438,7 +439,7 @@ impl Index {
 
 /// A name as the index has it: with registry, and with either a tag or a digest.
 fn normalize(reference: &str) -> Result<String, ImageError> {
-    let parsed = parse_reference(reference)?;
+    let parsed = reference::parse(reference)?;
     let repository = format!("{}/{}", parsed.registry(), parsed.repository());
     Ok(match parsed.digest() {
         Some(digest) => format!("{repository}@{digest}"),
@@ -446,14 +447,10 @@ fn normalize(reference: &str) -> Result<String, ImageError> {
     })
 }
 
-pub(crate) fn parse_reference(reference: &str) -> Result<Reference, ImageError> {
-    reference.parse().map_err(|_| ImageError::InvalidReference { reference: reference.to_owned() })
-}
-
 /// `argv[0]` of a program that came without a name: the last word of its image's.
 fn default_name(image: &str, plan: &Plan) -> String {
     let named = plan.entrypoint.first().and_then(|word| word.rsplit('/').next()).filter(|word| !word.is_empty());
-    let repository = parse_reference(image).ok().map(|reference| reference.repository().to_owned());
+    let repository = reference::parse(image).ok().map(|reference| reference.repository().to_owned());
     let last = repository.as_deref().and_then(|repository| repository.rsplit('/').next());
     named.or(last).unwrap_or("program").to_owned()
 }
