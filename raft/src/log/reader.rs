@@ -27,7 +27,7 @@ pub(crate) struct LogReader {
 }
 
 /// What memory has of a range.
-struct FromMemory {
+struct Recalled {
     /// What has to be read from the disk before it.
     older: Range<u64>,
     entries: Vec<Entry>,
@@ -39,7 +39,7 @@ impl LogReader {
     }
 
     /// Cuts `range` to what the log has and takes from memory what is there.
-    fn from_memory(&self, range: &Range<u64>) -> Option<FromMemory> {
+    fn recall(&self, range: &Range<u64>) -> Option<Recalled> {
         let state = self.shared.state.lock();
         let start = range.start.max(state.first?);
         let end = range.end.min(state.last?.index + 1);
@@ -47,11 +47,11 @@ impl LogReader {
             return None;
         }
         let recent = state.recent.first().unwrap_or(end).clamp(start, end);
-        Some(FromMemory { older: start..recent, entries: state.recent.range(recent, end).cloned().collect() })
+        Some(Recalled { older: start..recent, entries: state.recent.range(recent, end).cloned().collect() })
     }
 
     async fn entries(&self, range: Range<u64>) -> Result<Vec<Entry>, StoreError> {
-        let Some(FromMemory { older, entries }) = self.from_memory(&range) else { return Ok(Vec::new()) };
+        let Some(Recalled { older, entries }) = self.recall(&range) else { return Ok(Vec::new()) };
         if older.is_empty() {
             return Ok(entries);
         }
@@ -64,7 +64,7 @@ impl LogReader {
                 Ok(all)
             }
             // What was purged or truncated meanwhile is not missing.
-            Err(error) => match self.from_memory(&older) {
+            Err(error) => match self.recall(&older) {
                 Some(now) if now.older == older => Err(error),
                 _ => Box::pin(self.entries(range)).await,
             },

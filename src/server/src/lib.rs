@@ -18,7 +18,8 @@ use apiserver::{ApiServer, Parts};
 use auth::{ClusterCa, TokenSigner, UserInfo, pki};
 use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
 use controller_manager::framework::Clients;
-use storage::{DataDir, LocalStore};
+use raft::RaftStore;
+use storage::DataDir;
 use tokio::net::TcpListener;
 
 pub use credentials::{NodeCredentials, issue_node_credentials};
@@ -88,6 +89,7 @@ pub enum ServerError {
 /// A server that runs.
 pub struct Server {
     tasks: Tasks,
+    store: RaftStore,
     ca: Arc<ClusterCa>,
     config: Config,
     address: SocketAddr,
@@ -111,7 +113,7 @@ impl Server {
         let pki_dir = server_dir.join("pki");
         pki::make_folder(&server_dir)?;
         let data_dir = DataDir::open(server_dir.join("store"))?;
-        let store = Arc::new(LocalStore::open(&data_dir.database())?);
+        let store = RaftStore::open(&data_dir.database()).await?;
         let ca = Arc::new(ClusterCa::open_or_create(&pki_dir, &*config.clock)?);
         let tokens = TokenSigner::open_or_create(&pki_dir.join("service-account.key"), ISSUER, config.entropy.clone())?;
         let now = config.clock.now();
@@ -126,7 +128,7 @@ impl Server {
                 kubelet_tls: Some(tls::kubelet_client(&kubelet_client, ca.certificate_pem())?),
                 cluster_ca: ca.certificate_pem().to_owned(),
             },
-            store,
+            store: Arc::new(store.clone()),
             clock: config.clock.clone(),
             entropy: config.entropy.clone(),
             tasks: tasks.clone(),
@@ -144,7 +146,7 @@ impl Server {
         let text = pki::kubeconfig(&format!("https://{address}"), ca.certificate_pem(), "kubernetes-admin", &admin);
         pki::write_private(&kubeconfig, text.as_bytes())?;
         start_clients(&api, &config, &ca, &tasks).await;
-        Ok(Self { tasks, ca, config, address, kubeconfig, _data_dir: data_dir })
+        Ok(Self { tasks, store, ca, config, address, kubeconfig, _data_dir: data_dir })
     }
 
     /// The API's URL.
@@ -176,6 +178,7 @@ impl Server {
     /// Stops all parts, the store last.
     pub async fn stop(self) {
         self.tasks.drain().await;
+        self.store.close().await;
     }
 }
 

@@ -114,9 +114,9 @@ impl Command {
         match self {
             Self::Txn(txn) => check(txn),
             Self::LeaseGrant { ttl_seconds: 1..=MAX_TTL_SECONDS } => Ok(()),
-            Self::LeaseGrant { ttl_seconds } => Err(Refusal::Invalid(format!(
-                "a lease lives from 1 to {MAX_TTL_SECONDS} seconds, not {ttl_seconds}"
-            ))),
+            Self::LeaseGrant { ttl_seconds } => {
+                Err(Refusal::Invalid(format!("a lease lives from 1 to {MAX_TTL_SECONDS} seconds, not {ttl_seconds}")))
+            }
             Self::Compact { .. } | Self::LeaseRevoke { .. } => Ok(()),
         }
     }

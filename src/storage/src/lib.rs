@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  trait Store          what the API server sees
-//!     │   implemented by `raft` (replicated) and by LocalStore (one process, no consensus)
+//!     │   implemented by `raft`, which puts consensus before it
 //!  Keyspace             apply(Command) -> Outcome, deterministic; range at a revision; history; compaction; leases
 //!     │        └─ Hub   tells watches what each revision changed
 //!  Database             RocksDB, tuned small; column families; errors that name the file
@@ -23,7 +23,6 @@ mod data_dir;
 mod database;
 mod error;
 pub mod keyspace;
-mod local;
 mod store;
 mod types;
 mod watch;
@@ -37,7 +36,6 @@ pub use self::{
     database::{Database, open_database},
     error::StoreError,
     keyspace::Keyspace,
-    local::LocalStore,
     store::{SharedStore, Store, WatchStream},
     types::{
         Compare, CompareOp, Event, EventKind, KeyRange, KeyValue, Lease, Op, OpResponse, RangeRequest, RangeResponse,
