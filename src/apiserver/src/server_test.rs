@@ -26,7 +26,7 @@ impl Cluster {
         let entropy: SharedEntropy = Arc::new(OsEntropy);
         let issuer = "https://kubernetes.default.svc.cluster.local";
         let tokens = auth::TokenSigner::open_or_create(&folder.path().join("sa.key"), issuer, entropy.clone()).unwrap();
-        let store = storage::LocalStore::open(&folder.path().join("db")).unwrap();
+        let store = raft::RaftStore::open(&folder.path().join("db")).await.unwrap();
         let tasks = Tasks::new();
         let config = Config {
             advertised: "127.0.0.1:6443".parse().unwrap(),
