@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::resources::Resource;
+use crate::{endpoints::body::Target, resources::Resource, schemas};
 
 /// Where `autoscaling/v1` keeps what it has no fields for.
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
@@ -37,14 +37,11 @@ pub fn from_storage(resource: &Resource, mut object: Value) -> Value {
         return object;
     }
     match resource.name.as_str() {
-        "events" => {
-            rename(&mut object, |(core, new)| (core, new));
-            drop_empty(&mut object, &["reportingController", "reportingInstance", "note", "deprecatedCount"]);
-        }
+        "events" => rename(&mut object, |(core, new)| (core, new)),
         _ => autoscaler_to_v1(&mut object),
     }
     object["apiVersion"] = resource.api_version().into();
-    object
+    canonical(&Target::of(resource), object)
 }
 
 /// The form in which fields are prepared and checked: that of the store where a kind has versions.
@@ -56,34 +53,30 @@ pub fn to_checked(resource: &Resource, mut object: Value) -> Value {
     object
 }
 
-/// What is to be stored.
+/// What is to be stored: the stored version, in canonical form whatever was put into the object on its way.
 pub fn to_storage(resource: &Resource, object: Value) -> Value {
+    let mut object = object;
     if let Some(custom) = &resource.custom {
-        let mut object = object;
         object["apiVersion"] = format!("{}/{}", resource.group, custom.storage_version).into();
         return object;
     }
-    if !is_needed(resource) {
-        return object;
+    let mut target = Target::of(resource);
+    if is_needed(resource) && resource.group == "autoscaling" {
+        object = to_checked(resource, object);
+        target.version = "v2".into();
+    } else if is_needed(resource) {
+        rename(&mut object, |(core, new)| (new, core));
+        object["apiVersion"] = "v1".into();
+        target = Target { group: String::new(), version: "v1".into(), kind: "Event".into() };
     }
-    if resource.group == "autoscaling" {
-        return to_checked(resource, object);
+    canonical(&target, object)
+}
+
+/// The canonical form of an object that was decoded before, and in which whatever was set since has the right type.
+fn canonical(target: &Target, mut object: Value) -> Value {
+    if let Err(why) = schemas::canonicalize(target, &mut object) {
+        tracing::error!(kind = target.kind, why, "an object was changed into one that its schema does not allow");
     }
-    let mut object = object;
-    rename(&mut object, |(core, new)| (new, core));
-    for (field, empty) in [
-        ("firstTimestamp", Value::Null),
-        ("lastTimestamp", Value::Null),
-        ("eventTime", Value::Null),
-        ("source", json!({})),
-        ("reportingComponent", json!("")),
-        ("reportingInstance", json!("")),
-    ] {
-        if object.get(field).is_none() {
-            object[field] = empty;
-        }
-    }
-    object["apiVersion"] = "v1".into();
     object
 }
 
@@ -93,17 +86,6 @@ fn rename(object: &mut Value, direction: impl Fn((&'static str, &'static str)) -
         let (from, to) = direction(*pair);
         if let Some(value) = fields.remove(from) {
             fields.insert(to.to_owned(), value);
-        }
-    }
-}
-
-fn drop_empty(object: &mut Value, names: &[&str]) {
-    let Some(fields) = object.as_object_mut() else { return };
-    for name in names {
-        if matches!(fields.get(*name), Some(Value::String(text)) if text.is_empty())
-            || matches!(fields.get(*name), Some(Value::Number(number)) if number.as_i64() == Some(0))
-        {
-            fields.remove(*name);
         }
     }
 }

@@ -38,7 +38,6 @@ mod server;
 #[cfg(test)]
 mod server_test;
 pub mod subresources;
-mod tables;
 pub mod version;
 
 pub use self::{

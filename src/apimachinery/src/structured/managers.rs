@@ -184,7 +184,15 @@ pub fn update(request: &Request<'_>, object: &mut Value, old: &Value) {
     }
     let mut before = old.clone();
     meta::remove(&mut before, "managedFields");
-    let entries = taken_over(request, present, &before, object, request.manager);
+    let mut entries = taken_over(request, present, &before, object, request.manager);
+    if request.side == Some("scale") && object.pointer("/spec/replicas") == Some(&json!(0)) {
+        // In a Scale, no replicas is an empty field, which belongs to nobody.
+        let replicas = FieldSet::of_fields(&[&["spec", "replicas"]]);
+        for entry in &mut entries {
+            entry.fields = std::mem::take(&mut entry.fields).difference(&replicas);
+        }
+        entries.retain(|entry| !entry.fields.is_empty());
+    }
     write(object, entries);
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Step;
-use crate::schema::{Kind, Merge, Schema};
+use crate::schema::{Field, Kind, Merge, Schema};
 
 /// What is told apart at a place.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +39,13 @@ pub(super) fn key_of(item: &Value, keys: &[Box<str>], items: Option<&Schema>) ->
     };
     let mut found = Map::new();
     for key in keys {
-        let default = || match items.map(|items| &items.kind) {
-            Some(Kind::Struct(structure)) => structure.field(key).and_then(|field| field.default.as_ref()),
+        let field = match items.map(|items| &items.kind) {
+            Some(Kind::Struct(structure)) => structure.field(key),
             _ => None,
         };
-        if let Some(value) = fields.get(&**key).or_else(default) {
-            found.insert(key.to_string(), value.clone());
+        let value = fields.get(&**key).cloned().or_else(|| field.and_then(Field::default));
+        if let Some(value) = value {
+            found.insert(key.to_string(), value);
         }
     }
     if found.is_empty() {

@@ -112,8 +112,22 @@ pub fn decode_options(headers: &HeaderMap, bytes: &Bytes) -> Result<Option<Value
 pub fn to_json(bytes: &Bytes) -> Result<Bytes, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("yaml: {error}"))?;
     let value: Value =
-        serde_yaml_ng::from_str(text).map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+        serde_yaml_ng::from_str(text).map_err(|error| format!("error converting YAML to JSON: {}", go_yaml(&error)))?;
     Ok(Bytes::from(value.to_string()))
+}
+
+/// A YAML error as Go's decoder words it, which counts lines from nought where it parses and from one where it scans.
+fn go_yaml(error: &serde_yaml_ng::Error) -> String {
+    let text = error.to_string();
+    let (problem, context) = text.split_once(", while ").unwrap_or((&text, ""));
+    let place = |text: &str| text.rsplit_once(" at line ").and_then(|(_, place)| place.split(' ').next()?.parse::<u64>().ok());
+    let what = problem.rsplit_once(" at line ").map_or(problem, |(what, _)| what);
+    let scans = u64::from(context.starts_with("scanning"));
+    let lines = [place(context), place(problem)].into_iter().flatten().map(|line| line.saturating_sub(1));
+    match lines.into_iter().find(|line| *line != 0) {
+        Some(line) => format!("yaml: line {}: {what}", line + scans),
+        None => format!("yaml: {what}"),
+    }
 }
 
 fn parse(target: &Target, json: &Bytes) -> Result<Value, Failure> {
@@ -235,7 +249,8 @@ mod tests {
     fn yaml_becomes_json_and_broken_yaml_does_not() {
         let json = to_json(&Bytes::from_static(b"a: [1, b]\n")).unwrap();
         assert_eq!(&json[..], br#"{"a":[1,"b"]}"#);
-        assert!(to_json(&Bytes::from_static(b"a: [b")).is_err());
+        let why = to_json(&Bytes::from_static(b"a: [b\n")).unwrap_err();
+        assert_eq!(why, "error converting YAML to JSON: yaml: line 1: did not find expected ',' or ']'");
     }
 
     #[tokio::test]

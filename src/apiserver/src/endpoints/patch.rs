@@ -229,7 +229,8 @@ mod tests {
         let failure = patched(STRATEGIC_PATCH, r#"{"data": {"b": 2}}"#, FieldValidation::Warn).unwrap_err();
         let why = r#" "" is invalid: patch: Invalid value: "map[data:map[b:2]]": cannot convert int64 to string"#;
         assert_eq!((fail::code_of(&failure), failure.message.as_str()), (422, why));
-        let failure = patched(MERGE_PATCH, r#"{"nope": 1, "data": {"b": "1", "b": "2"}}"#, FieldValidation::Strict).unwrap_err();
+        let failure =
+            patched(MERGE_PATCH, r#"{"nope": 1, "data": {"b": "1", "b": "2"}}"#, FieldValidation::Strict).unwrap_err();
         let why = r#"strict decoding error: duplicate field "data.b", unknown field "nope""#;
         assert!(failure.message.ends_with(why), "{}", failure.message);
     }

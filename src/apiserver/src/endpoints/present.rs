@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use apimachinery::tables;
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use super::{
     list::Page,
     negotiate::{self, Accepted, Form},
 };
-use crate::{cacher::Entry, convert, core::Core, fail, query::Query, resources::Resource, respond, tables};
+use crate::{cacher::Entry, convert, core::Core, fail, query::Query, resources::Resource, respond};
 
 /// What a table's rows carry of their objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
