@@ -8,6 +8,7 @@
 //! [`apimachinery::field::FieldError`], in the order in which kube-apiserver finds it; names are checked by [`apimachinery::names`]. What
 //! several kinds share (selectors, pod templates, resource lists) is a module of the group that it comes from. Objects are not cloned.
 
+mod cel;
 mod checks;
 mod conditions;
 mod difference;
@@ -17,6 +18,7 @@ mod json;
 mod kind;
 mod labels;
 mod metadata;
+mod url;
 
 mod admissionregistration;
 mod apiextensions;
