@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use component_base::entropy::{Entropy, SeededEntropy};
@@ -32,7 +33,7 @@ fn writer() {
                 let start = store.revision();
                 for n in 0.. {
                     let key = format!("{writer}/{start}/{n}");
-                    let revision = put(&store, key.clone(), key.clone()).await.unwrap().revision;
+                    let revision = put(&store, key.clone(), value(&key)).await.unwrap().revision;
                     // One write for one line, so that it is there whole or not at all.
                     std::io::stdout().write_all(format!("ack {key} {revision}\n").as_bytes()).unwrap();
                 }
@@ -40,6 +41,11 @@ fn writer() {
         });
         futures::future::join_all(writers).await;
     });
+}
+
+/// The value of a key. Some are large, so that tables are written and compacted as well.
+fn value(key: &str) -> String {
+    key.repeat(if key.ends_with('3') { 5000 } else { 1 })
 }
 
 fn start(folder: &Path) -> Child {
@@ -77,8 +83,13 @@ fn nothing_acknowledged_is_lost_by_kill_9_and_no_revision_comes_twice() {
     let mut acknowledged = BTreeMap::new();
     let mut revisions = BTreeSet::new();
     for number in 0..ROUNDS {
-        let mut random = [0; 1];
+        let mut random = [0; 2];
         entropy.fill(&mut random);
+        // Also while it opens.
+        let mut opening = start(folder.path());
+        std::thread::sleep(Duration::from_millis(random[1].into()) / 4);
+        opening.kill().unwrap();
+        opening.wait().unwrap();
         for (key, revision) in round(folder.path(), 1 + usize::from(random[0])) {
             assert!(revisions.insert(revision), "round {number}: revision {revision} was given twice");
             assert_eq!(acknowledged.insert(key, revision), None);
@@ -88,7 +99,7 @@ fn nothing_acknowledged_is_lost_by_kill_9_and_no_revision_comes_twice() {
             let found: BTreeMap<String, (String, u64)> =
                 all(&store).await.unwrap().into_iter().map(|(key, value, revision)| (key, (value, revision))).collect();
             for (key, revision) in &acknowledged {
-                assert_eq!(found.get(key), Some(&(key.clone(), *revision)), "round {number}");
+                assert!(found.get(key) == Some(&(value(key), *revision)), "round {number}: {key} is not as it was");
             }
             // What was applied without being acknowledged took revisions as well, each its own.
             let all_revisions: BTreeSet<u64> = found.values().map(|(_, revision)| *revision).collect();

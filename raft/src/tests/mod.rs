@@ -5,6 +5,7 @@ mod damage;
 mod histories;
 mod leases;
 mod log;
+mod snapshots;
 mod speed;
 mod suite;
 

@@ -13,6 +13,7 @@ const RUN: Duration = Duration::from_secs(3);
 async fn puts_per_second() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let store = RaftStore::open(folder.path()).await.unwrap();
+    eprintln!("opened, {} MB resident", resident() >> 20);
     let value = "x".repeat(1024);
     for writers in [1_usize, 32, 256] {
         let begin = Instant::now();
@@ -33,7 +34,22 @@ async fn puts_per_second() {
         latencies.sort_unstable();
         let rate = latencies.len() as f64 / begin.elapsed().as_secs_f64();
         let at = |quantile: usize| latencies[latencies.len() * quantile / 100];
-        eprintln!("{writers:4} writers: {rate:7.0} puts/s, median {:?}, 99 % {:?}", at(50), at(99));
+        eprintln!(
+            "{writers:4} writers: {rate:7.0} puts/s, median {:?}, 99 % {:?}, {} MB resident",
+            at(50),
+            at(99),
+            resident() >> 20
+        );
     }
     store.close().await;
+    drop(store);
+    let begin = Instant::now();
+    let store = RaftStore::open(folder.path()).await.unwrap();
+    eprintln!("opened again in {:?}, {} MB resident", begin.elapsed(), resident() >> 20);
+    store.close().await;
+}
+
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap() * 4096
 }
