@@ -19,10 +19,12 @@ mod garbagecollector;
 mod hash;
 mod history;
 mod inventory;
+mod job;
 mod namespace;
 mod nodeipam;
 mod nodelifecycle;
 mod nodes;
+mod persistentvolume;
 mod podgc;
 pub mod pods;
 mod pvcprotection;
@@ -61,6 +63,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     deployment::start(&context);
     statefulset::start(&context);
     daemonset::start(&context);
+    job::start(&context);
     serviceaccount::start(&context);
     rootcacertpublisher::start(&context);
     endpoints::start(&context);
@@ -71,6 +74,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     let inventory = inventory::Inventory::start(&context);
     garbagecollector::start(&context, &inventory);
     namespace::start(&context, &inventory);
+    persistentvolume::start(&context);
     ephemeralvolume::start(&context);
     pvcprotection::start(&context);
     pvprotection::start(&context);

@@ -148,6 +148,24 @@ where
     where
         O: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static,
     {
+        self.claim_with(owners, owner, selector, candidates, None).await
+    }
+
+    /// Like [`Objects::claim`]; what is taken in gets `finalizer`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn claim_with<O>(
+        &self,
+        owners: &Objects<O>,
+        owner: &O,
+        selector: &LabelSelector,
+        candidates: Vec<Arc<K>>,
+        finalizer: Option<&str>,
+    ) -> Result<Vec<Arc<K>>, SyncError>
+    where
+        O: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
         let mut claimed = claim(owner, selector, candidates);
         let uid = owner.meta().uid.clone().unwrap_or_default();
         for object in &claimed.release {
@@ -167,7 +185,7 @@ where
         }
         let controller = controller_ref(owner);
         for object in &claimed.adopt {
-            match self.patch(&Key::of(&**object), &refs::adopt_patch(&**object, &controller)).await {
+            match self.patch(&Key::of(&**object), &refs::adopt_patch(&**object, &controller, finalizer)).await {
                 Ok(object) => claimed.owned.push(Arc::new(object)),
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(error.into()),

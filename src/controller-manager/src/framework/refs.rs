@@ -66,11 +66,21 @@ pub fn claim<O: Resource, K: Resource>(
     claim
 }
 
-/// The patch by which `controller` takes in an object.
-pub fn adopt_patch<K: Resource>(object: &K, controller: &OwnerReference) -> Value {
-    let mut owners = object.meta().owner_references.clone().unwrap_or_default();
+/// The patch by which `controller` takes in an object, and puts `finalizer` on it if one is given.
+pub fn adopt_patch<K: Resource>(object: &K, controller: &OwnerReference, finalizer: Option<&str>) -> Value {
+    let meta = object.meta();
+    let mut owners = meta.owner_references.clone().unwrap_or_default();
     owners.push(controller.clone());
-    json!({"metadata": {"uid": object.meta().uid, "resourceVersion": object.meta().resource_version, "ownerReferences": owners}})
+    let mut patch =
+        json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners}});
+    if let Some(finalizer) = finalizer {
+        let mut finalizers = meta.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|there| there == finalizer) {
+            finalizers.push(finalizer.to_owned());
+        }
+        patch["metadata"]["finalizers"] = json!(finalizers);
+    }
+    patch
 }
 
 /// The patch by which the owner with `uid` lets an object go.
