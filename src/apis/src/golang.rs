@@ -60,24 +60,29 @@ impl Struct {
 
     fn write(&self, out: &mut String, value: &Value) {
         out.push('{');
-        let mut first = true;
+        self.write_fields(out, value, &mut true);
+        out.push('}');
+    }
+
+    fn write_fields(&self, out: &mut String, value: &Value, first: &mut bool) {
         for (name, wire, shape) in self.0 {
             let (field, shape) = match shape {
-                Shape::Inline(_) => (value, shape),
+                Shape::Inline(inner) => {
+                    inner.write_fields(out, value, first);
+                    continue;
+                }
                 Shape::Omit(inner) => match json::some(value, wire) {
                     Some(field) if !is_empty(field) => (field, *inner),
                     _ => continue,
                 },
                 shape => (json::field(value, wire), shape),
             };
-            if !first {
+            if !std::mem::take(first) {
                 out.push(',');
             }
-            first = false;
             let _ = write!(out, "\"{name}\":");
             shape.write(out, field);
         }
-        out.push('}');
     }
 }
 

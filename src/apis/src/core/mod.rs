@@ -7,7 +7,7 @@ pub(crate) mod event;
 mod limit_range;
 mod namespace;
 mod node;
-mod persistent_volume;
+pub(crate) mod persistent_volume;
 mod persistent_volume_claim;
 pub(crate) mod pod;
 pub(crate) mod pod_template;
