@@ -7,6 +7,7 @@
 //! the API speaks of time (deadlines, schedules, back-off).
 
 mod clusterroleaggregation;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
@@ -64,6 +65,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     statefulset::start(&context);
     daemonset::start(&context);
     job::start(&context);
+    cronjob::start(&context);
     serviceaccount::start(&context);
     rootcacertpublisher::start(&context);
     endpoints::start(&context);

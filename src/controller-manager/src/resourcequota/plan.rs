@@ -1,0 +1,297 @@
+//! How much of what a namespace uses, as its quotas count it. Objects are plain JSON: they are of any kind.
+
+use std::collections::BTreeMap;
+
+use apimachinery::quantity::{Format, Quantity};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// Amounts by name.
+type Amounts = BTreeMap<String, Quantity>;
+
+/// The resource, as `group` and `plural`, that a limit of this name is about; `None` for a name nobody counts.
+pub fn resource_of(limit: &str) -> Option<(&str, &str)> {
+    if let Some(counted) = limit.strip_prefix("count/") {
+        let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
+        return Some((group, plural));
+    }
+    Some(match limit {
+        "pods" | "cpu" | "memory" | "ephemeral-storage" => ("", "pods"),
+        "services" | "services.nodeports" | "services.loadbalancers" => ("", "services"),
+        "persistentvolumeclaims" | "requests.storage" => ("", "persistentvolumeclaims"),
+        "configmaps" | "secrets" | "replicationcontrollers" | "resourcequotas" => ("", limit),
+        _ if limit.contains(".storageclass.storage.k8s.io/") => ("", "persistentvolumeclaims"),
+        _ if limit.contains(".deviceclass.resource.k8s.io/") => return None,
+        _ if ["requests.", "limits.", "hugepages-"].iter().any(|prefix| limit.starts_with(prefix)) => ("", "pods"),
+        _ => return None,
+    })
+}
+
+/// The quota's status as it should be, given what there is of each resource that its limits are about; `None` when it is.
+pub fn plan(quota: &Value, objects: &BTreeMap<(String, String), Vec<Value>>, now: Timestamp) -> Option<Value> {
+    let empty = Map::new();
+    let hard = quota.pointer("/spec/hard").and_then(Value::as_object).unwrap_or(&empty);
+    let mut used = Map::new();
+    for limit in hard.keys() {
+        let Some((group, plural)) = resource_of(limit) else { continue };
+        let mut sum = Quantity::from_i64(0, Format::DecimalSi);
+        for object in objects.get(&(group.to_owned(), plural.to_owned())).into_iter().flatten() {
+            if counts(group, plural, object, quota, now)
+                && let Some(amount) = usage(group, plural, object).get(limit)
+            {
+                sum.add(amount);
+            }
+        }
+        used.insert(limit.clone(), sum.canonical().into());
+    }
+    let status = json!({"hard": hard, "used": used});
+    let same = |field: &str| {
+        let current = quota.pointer(&format!("/status/{field}")).and_then(Value::as_object).unwrap_or(&empty);
+        let wanted = status[field].as_object().unwrap_or(&empty);
+        let read = |value: &Value| Quantity::from_json(value).ok();
+        current.len() == wanted.len()
+            && wanted.iter().all(|(name, value)| current.get(name).and_then(read) == read(value))
+    };
+    (!same("hard") || !same("used")).then_some(status)
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn number(amount: usize) -> Quantity {
+    Quantity::from_i64(i64::try_from(amount).unwrap_or(i64::MAX), Format::DecimalSi)
+}
+
+fn read(map: Option<&Value>) -> Amounts {
+    let fields = map.and_then(Value::as_object).into_iter().flatten();
+    fields.filter_map(|(name, value)| Some((name.clone(), Quantity::from_json(value).ok()?))).collect()
+}
+
+/// What one object uses.
+fn usage(group: &str, plural: &str, object: &Value) -> Amounts {
+    let counted = if group.is_empty() { format!("count/{plural}") } else { format!("count/{plural}.{group}") };
+    let mut used = Amounts::from([(counted, number(1))]);
+    match (group, plural) {
+        ("", "pods") => {
+            if is_over(object) {
+                // It is still an object, but uses nothing.
+                return used;
+            }
+            used.insert("pods".to_owned(), number(1));
+            for (name, amount) in total(object, "requests") {
+                if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") {
+                    used.insert(name.clone(), amount.clone());
+                }
+                used.insert(format!("requests.{name}"), amount);
+            }
+            used.extend(total(object, "limits").into_iter().map(|(name, amount)| (format!("limits.{name}"), amount)));
+        }
+        ("", "services") => {
+            let ports = list(object, "/spec/ports");
+            let given = ports.iter().filter(|port| port["nodePort"].as_i64().unwrap_or_default() != 0).count();
+            let none_given = object.pointer("/spec/allocateLoadBalancerNodePorts") == Some(&Value::Bool(false));
+            let (node_ports, balancers) = match text(object, "/spec/type") {
+                "NodePort" => (ports.len(), 0),
+                "LoadBalancer" => (if none_given { given } else { ports.len() }, 1),
+                _ => (0, 0),
+            };
+            used.insert("services".to_owned(), number(1));
+            used.insert("services.nodeports".to_owned(), number(node_ports));
+            used.insert("services.loadbalancers".to_owned(), number(balancers));
+        }
+        ("", "persistentvolumeclaims") => {
+            used.insert("persistentvolumeclaims".to_owned(), number(1));
+            let class = text(object, "/spec/storageClassName");
+            let asked = read(object.pointer("/spec/resources/requests")).remove("storage");
+            let given = read(object.pointer("/status/allocatedResources")).remove("storage");
+            let storage = asked.max(given);
+            if !class.is_empty() {
+                let prefix = format!("{class}.storageclass.storage.k8s.io");
+                used.insert(format!("{prefix}/persistentvolumeclaims"), number(1));
+                used.extend(storage.clone().map(|storage| (format!("{prefix}/requests.storage"), storage)));
+            }
+            used.extend(storage.map(|storage| ("requests.storage".to_owned(), storage)));
+        }
+        _ => {
+            used.insert(plural.to_owned(), number(1));
+        }
+    }
+    used
+}
+
+/// Whether a pod has ended.
+fn is_over(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Whether a pod that is being deleted should be gone by now.
+fn is_overdue(pod: &Value, now: Timestamp) -> bool {
+    let at = text(pod, "/metadata/deletionTimestamp").parse::<Timestamp>();
+    at.is_ok_and(|at| now > at)
+}
+
+/// The sum of a pod's `requests` or `limits`: containers and restarting init containers together, or the largest init container
+/// with the restarting ones before it, whichever is more; what the pod says as a whole counts instead; and its overhead.
+fn total(pod: &Value, side: &str) -> Amounts {
+    let of = |container: &Value| read(container.pointer(&format!("/resources/{side}")));
+    let add = |sum: &mut Amounts, more: &Amounts| {
+        more.iter().for_each(|(name, amount)| sum.entry(name.clone()).or_insert_with(|| number(0)).add(amount));
+    };
+    let mut sum = Amounts::new();
+    list(pod, "/spec/containers").iter().for_each(|container| add(&mut sum, &of(container)));
+    let (mut restarting, mut most) = (Amounts::new(), Amounts::new());
+    for container in list(pod, "/spec/initContainers") {
+        let mut own = of(container);
+        if container["restartPolicy"] == "Always" {
+            add(&mut sum, &own);
+            add(&mut restarting, &own);
+            own.clone_from(&restarting);
+        } else {
+            add(&mut own, &restarting);
+        }
+        for (name, amount) in own {
+            let there = most.entry(name).or_insert_with(|| number(0));
+            *there = there.clone().max(amount);
+        }
+    }
+    for (name, amount) in most {
+        let there = sum.entry(name).or_insert_with(|| number(0));
+        *there = there.clone().max(amount);
+    }
+    sum.extend(read(pod.pointer(&format!("/spec/resources/{side}"))));
+    let overhead = read(pod.pointer("/spec/overhead"));
+    let limited = |name: &String| side == "requests" || sum.contains_key(name);
+    let overhead = overhead.into_iter().filter(|(name, _)| limited(name)).collect();
+    add(&mut sum, &overhead);
+    sum
+}
+
+/// Whether an object is among those that the quota is about.
+fn counts(group: &str, plural: &str, object: &Value, quota: &Value, now: Timestamp) -> bool {
+    let scopes = list(quota, "/spec/scopes").iter().map(|scope| json!({"scopeName": scope, "operator": "Exists"}));
+    let selected = list(quota, "/spec/scopeSelector/matchExpressions").iter().cloned();
+    let overdue = (group, plural) == ("", "pods") && is_overdue(object, now);
+    !overdue && scopes.chain(selected).all(|scope| matches_scope(group, plural, object, &scope))
+}
+
+fn matches_scope(group: &str, plural: &str, object: &Value, scope: &Value) -> bool {
+    let values: Vec<&str> = list(scope, "/values").iter().filter_map(Value::as_str).collect();
+    let compare = |value: &str| match text(scope, "/operator") {
+        "In" => values.contains(&value),
+        "NotIn" => !values.contains(&value),
+        "DoesNotExist" => value.is_empty(),
+        _ => !value.is_empty(),
+    };
+    let name = text(scope, "/scopeName");
+    if (group, plural) == ("", "persistentvolumeclaims") {
+        return name == "VolumeAttributesClass" && compare(text(object, "/spec/volumeAttributesClassName"));
+    }
+    if (group, plural) != ("", "pods") {
+        return false;
+    }
+    let terminating =
+        object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64).is_some_and(|left| left >= 0);
+    let best_effort = || {
+        ["requests", "limits"].iter().all(|side| {
+            let total = total(object, side);
+            ["cpu", "memory"].iter().all(|name| total.get(*name).is_none_or(Quantity::is_zero))
+        })
+    };
+    match name {
+        "Terminating" => terminating,
+        "NotTerminating" => !terminating,
+        "BestEffort" => best_effort(),
+        "NotBestEffort" => !best_effort(),
+        "PriorityClass" => compare(text(object, "/spec/priorityClassName")),
+        "CrossNamespacePodAffinity" => crosses_namespaces(object.pointer("/spec/affinity").unwrap_or(&Value::Null)),
+        _ => false,
+    }
+}
+
+/// Whether a term of a pod's affinity names other namespaces.
+fn crosses_namespaces(affinity: &Value) -> bool {
+    match affinity {
+        Value::Object(fields) => fields.iter().any(|(name, value)| {
+            (name == "namespaces" && value.as_array().is_some_and(|list| !list.is_empty()))
+                || (name == "namespaceSelector" && value.is_object())
+                || crosses_namespaces(value)
+        }),
+        Value::Array(items) => items.iter().any(crosses_namespaces),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(spec: Value, plural: &str, objects: Vec<Value>) -> Value {
+        let objects = BTreeMap::from([((String::new(), plural.to_owned()), objects)]);
+        let now = "2026-01-01T00:00:00Z".parse().expect("a moment");
+        let quota = json!({"spec": spec});
+        let status = plan(&quota, &objects, now).expect("it is new");
+        let again = json!({"spec": quota["spec"], "status": status});
+        assert_eq!(plan(&again, &objects, now), None, "it has come to rest");
+        status["used"].clone()
+    }
+
+    fn pod(cpu: &str, phase: &str) -> Value {
+        json!({"spec": {"containers": [{"resources": {"requests": {"cpu": cpu}, "limits": {"memory": "1Gi"}}}],
+            "initContainers": [{"resources": {"requests": {"cpu": "300m"}}}], "overhead": {"cpu": "10m"}}, "status": {"phase": phase}})
+    }
+
+    #[test]
+    fn pods_use_what_they_ask_for_until_they_end() {
+        let hard = json!({"hard": {"pods": "9", "count/pods": "9", "requests.cpu": "9", "limits.memory": "9Gi", "requests.example.com/x": "1"}});
+        let pods = vec![pod("500m", "Running"), pod("100m", "Pending"), pod("1", "Failed")];
+        let expected = json!({"pods": "2", "count/pods": "3", "requests.cpu": "820m", "limits.memory": "2Gi", "requests.example.com/x": "0"});
+        assert_eq!(used(hard, "pods", pods), expected);
+    }
+
+    #[test]
+    fn scopes_choose_the_pods_that_count() {
+        let short = json!({"spec": {"containers": [], "activeDeadlineSeconds": 5}});
+        let pods = vec![short, pod("1", "Running")];
+        for (scope, count) in [
+            ("Terminating", "1"),
+            ("NotTerminating", "1"),
+            ("BestEffort", "1"),
+            ("NotBestEffort", "1"),
+            ("PriorityClass", "0"),
+        ] {
+            assert_eq!(
+                used(json!({"hard": {"pods": "9"}, "scopes": [scope]}), "pods", pods.clone())["pods"],
+                count,
+                "{scope}"
+            );
+        }
+    }
+
+    #[test]
+    fn services_and_claims_count_what_they_take() {
+        let ports = json!([{"port": 1}, {"port": 2, "nodePort": 30000}]);
+        let services = vec![
+            json!({"spec": {"type": "NodePort", "ports": ports}}),
+            json!({"spec": {"type": "LoadBalancer", "ports": ports, "allocateLoadBalancerNodePorts": false}}),
+            json!({"spec": {"type": "ClusterIP", "ports": ports}}),
+        ];
+        let hard = json!({"hard": {"services": "9", "services.nodeports": "9", "services.loadbalancers": "9"}});
+        assert_eq!(
+            used(hard, "services", services),
+            json!({"services": "3", "services.nodeports": "3", "services.loadbalancers": "1"})
+        );
+        let claim = json!({"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}});
+        let hard =
+            json!({"hard": {"requests.storage": "9Gi", "fast.storageclass.storage.k8s.io/requests.storage": "9Gi"}});
+        let claims = used(hard, "persistentvolumeclaims", vec![claim.clone(), claim]);
+        assert_eq!(
+            claims,
+            json!({"requests.storage": "2Gi", "fast.storageclass.storage.k8s.io/requests.storage": "2Gi"})
+        );
+    }
+}
