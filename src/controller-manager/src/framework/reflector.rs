@@ -2,13 +2,14 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use futures::TryStreamExt;
+use futures::{AsyncBufReadExt, TryStreamExt};
 use kube::{
     Client, Resource,
     api::{ListParams, WatchParams},
-    core::{Request, WatchEvent},
+    core::{Request, Status},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use super::{Informer, store};
 
@@ -30,11 +31,25 @@ impl Source {
     }
 }
 
+// Objects are kept as text until they are decoded by the one decoder there is of each kind: a list, a watch and an answer
+// decoded in their own ways would each compile every kind again.
 #[derive(Deserialize)]
-struct List<K> {
+struct List {
     metadata: ListMeta,
-    #[serde(default = "Vec::new")]
-    items: Vec<K>,
+    #[serde(default)]
+    items: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Told<'a> {
+    r#type: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: ListMeta,
 }
 
 #[derive(Deserialize)]
@@ -75,11 +90,12 @@ async fn list<K: DeserializeOwned>(client: &Client, source: &Source) -> kube::Re
     let mut objects = Vec::new();
     loop {
         let request = request.list(&params).map_err(kube::Error::BuildRequest)?;
-        let page: List<K> = client.request(request).await?;
-        objects.extend(page.items);
+        let page: List = client.request(request).await?;
+        for item in &page.items {
+            objects.push(decode(item)?);
+        }
         if page.metadata.r#continue.is_empty() {
-            let version = page.metadata.resource_version.parse().unwrap_or_default();
-            return Ok((objects, version));
+            return Ok((objects, version_of(&page.metadata)));
         }
         params = params.continue_token(&page.metadata.r#continue);
     }
@@ -93,32 +109,46 @@ where
     let params = WatchParams::default().timeout(WATCH_SECONDS);
     loop {
         let request = Request::new(&source.0).watch(&params, &version.to_string());
-        let events = client.request_events::<K>(request.map_err(kube::Error::BuildRequest)?).await;
-        let mut events = match events {
-            Ok(events) => std::pin::pin!(events),
+        let lines = match client.request_stream(request.map_err(kube::Error::BuildRequest)?).await {
+            Ok(stream) => stream.lines(),
             Err(error) if is_expired(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
-        while let Some(event) = events.try_next().await? {
-            match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+        let mut lines = std::pin::pin!(lines);
+        while let Some(line) = lines.try_next().await.map_err(kube::Error::ReadEvents)? {
+            let told: Told<'_> = serde_json::from_str(&line).map_err(kube::Error::SerdeError)?;
+            match told.r#type {
+                "ADDED" | "MODIFIED" => {
+                    let object: K = decode(told.object)?;
                     version = version.max(store::version(&object));
                     informer.applied(object);
                 }
-                WatchEvent::Deleted(object) => {
+                "DELETED" => {
+                    let object: K = decode(told.object)?;
                     version = version.max(store::version(&object));
                     informer.deleted(&object);
                 }
-                WatchEvent::Bookmark(bookmark) => {
-                    let told = bookmark.metadata.resource_version.parse().unwrap_or_default();
+                "BOOKMARK" => {
+                    let bookmark: Bookmark = decode(told.object)?;
+                    let told = version_of(&bookmark.metadata);
                     version = version.max(told);
                     informer.bookmark(told);
                 }
-                WatchEvent::Error(status) if status.code == 410 => return Ok(()),
-                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+                _ => {
+                    let status: Status = decode(told.object)?;
+                    return if status.code == 410 { Ok(()) } else { Err(kube::Error::Api(Box::new(status))) };
+                }
             }
         }
     }
+}
+
+fn decode<T: DeserializeOwned>(text: &RawValue) -> kube::Result<T> {
+    serde_json::from_str(text.get()).map_err(kube::Error::SerdeError)
+}
+
+fn version_of(meta: &ListMeta) -> u64 {
+    meta.resource_version.parse().unwrap_or_default()
 }
 
 fn is_expired(error: &kube::Error) -> bool {
