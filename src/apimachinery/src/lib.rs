@@ -8,6 +8,7 @@ pub mod intstr;
 pub mod kinds;
 pub mod meta;
 pub mod names;
+pub mod openapi;
 pub mod quantity;
 pub mod schema;
 pub mod selectors;

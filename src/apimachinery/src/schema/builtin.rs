@@ -36,11 +36,13 @@ pub fn named(name: &str) -> Option<Schema> {
     Some(Schema::new(Kind::Struct(StructRef::Builtin(at)), self::at(at).go.clone()))
 }
 
-/// Every structure, with `group/version/kind` of those that are kinds.
-pub fn all() -> impl Iterator<Item = (&'static Struct, Vec<&'static str>)> {
-    let table = table();
-    let kinds = |at: usize| table.by_kind.iter().filter(move |(_, kind)| **kind == at).map(|(name, _)| *name).collect();
-    table.structs.iter().enumerate().map(move |(at, structure)| (structure, kinds(at)))
+/// `group/version/kind` of a structure that is a kind; none for others.
+pub fn kinds_of(structure: &Struct) -> Vec<&'static str> {
+    let at = table().by_name.get(&*structure.name);
+    let kinds = table().by_kind.iter().filter(|(_, kind)| Some(*kind) == at);
+    let mut kinds: Vec<&str> = kinds.map(|(name, _)| *name).collect();
+    kinds.sort_unstable();
+    kinds
 }
 
 pub(super) fn at(at: usize) -> &'static Struct {

@@ -148,7 +148,9 @@ pub struct Field {
 impl Field {
     /// What it is when it is left out: what the API documents, or the empty value of what is always written.
     pub fn default(&self) -> Option<Value> {
-        let is_written = !self.pointer && !self.omit_empty && matches!(self.schema.kind, Kind::Bool | Kind::Int(_) | Kind::Float | Kind::Text);
+        let is_written = !self.pointer
+            && !self.omit_empty
+            && matches!(self.schema.kind, Kind::Bool | Kind::Int(_) | Kind::Float | Kind::Text);
         self.default.clone().or_else(|| is_written.then(|| decode::zero(&self.schema)))
     }
 }

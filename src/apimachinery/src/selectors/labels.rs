@@ -373,8 +373,9 @@ impl Parser {
                 }
             }
             (Token::CloseParenthesis, _) => {
+                // As kube-apiserver reads it: the one empty value.
                 self.at += 1;
-                Ok(BTreeSet::new())
+                Ok(BTreeSet::from([String::new()]))
             }
             (_, text) => Err(found(text, "',', ')' or identifier")),
         }
