@@ -1,7 +1,11 @@
 //! Kinds of `batch`.
 
 mod cron_job;
+mod indexes;
 mod job;
+mod job_spec;
+mod job_status;
+mod schedule;
 
 use crate::kind::Kind;
 

@@ -8,6 +8,7 @@ pub(crate) mod defaults;
 mod dns;
 mod env;
 mod features;
+pub(crate) mod golang;
 mod platform;
 mod ports;
 mod probe;

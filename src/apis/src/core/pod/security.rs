@@ -30,23 +30,24 @@ static WINDOWS_DOMAIN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!("^(?:{netbios}|{dns})$")).expect("the pattern above is valid")
 });
 
-static SECCOMP: Struct = Struct(&[("Type", "type", Shape::Text), ("LocalhostProfile", "localhostProfile", Shape::Any)]);
-static APP_ARMOR: Struct =
+pub(super) static SECCOMP: Struct =
+    Struct(&[("Type", "type", Shape::Text), ("LocalhostProfile", "localhostProfile", Shape::Any)]);
+pub(super) static APP_ARMOR: Struct =
     Struct(&[("Type", "type", Shape::Text), ("LocalhostProfile", "localhostProfile", Shape::Any)]);
 static CAPABILITIES: Struct = Struct(&[("Add", "add", Shape::Any), ("Drop", "drop", Shape::Any)]);
-static SE_LINUX: Struct = Struct(&[
+pub(super) static SE_LINUX: Struct = Struct(&[
     ("User", "user", Shape::Text),
     ("Role", "role", Shape::Text),
     ("Type", "type", Shape::Text),
     ("Level", "level", Shape::Text),
 ]);
-static WINDOWS: Struct = Struct(&[
+pub(super) static WINDOWS: Struct = Struct(&[
     ("GMSACredentialSpecName", "gmsaCredentialSpecName", Shape::Any),
     ("GMSACredentialSpec", "gmsaCredentialSpec", Shape::Any),
     ("RunAsUserName", "runAsUserName", Shape::Any),
     ("HostProcess", "hostProcess", Shape::Any),
 ]);
-static CONTEXT: Struct = Struct(&[
+pub(super) static CONTEXT: Struct = Struct(&[
     ("Capabilities", "capabilities", Shape::Pointer(&CAPABILITIES)),
     ("Privileged", "privileged", Shape::Any),
     ("SELinuxOptions", "seLinuxOptions", Shape::Pointer(&SE_LINUX)),

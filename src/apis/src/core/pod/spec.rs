@@ -47,7 +47,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) host_users: bool,
 }
 
-static RESOURCE_CLAIM: Struct = Struct(&[
+pub(super) static RESOURCE_CLAIM: Struct = Struct(&[
     ("Name", "name", Shape::Text),
     ("ResourceClaimName", "resourceClaimName", Shape::Any),
     ("ResourceClaimTemplateName", "resourceClaimTemplateName", Shape::Any),
