@@ -17,12 +17,12 @@ use rocksdb::{
 
 use crate::StoreError;
 
-/// Memory for blocks read from disk, of all column families together.
-const BLOCK_CACHE_BYTES: usize = 16 << 20;
+/// Memory for blocks read from disk, of all column families together. Little is read: the API server keeps the present.
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
 /// One memtable of one column family.
 const WRITE_BUFFER_BYTES: usize = 4 << 20;
 /// All memtables together.
-const ALL_WRITE_BUFFERS_BYTES: usize = 16 << 20;
+const ALL_WRITE_BUFFERS_BYTES: usize = 12 << 20;
 /// How large the write-ahead log grows before what holds it back is flushed: a start has to read it.
 const WAL_BYTES: u64 = 24 << 20;
 
@@ -147,7 +147,9 @@ impl Database {
 fn explain(path: &Path, error: &rocksdb::Error) -> StoreError {
     let message = error.to_string();
     if error.kind() != rocksdb::ErrorKind::Corruption && !names_missing(&message) {
-        return StoreError::Io(format!("{}: {message}", path.display()));
+        let advice =
+            if message.contains("No space left") { "; free some space and start the server again" } else { "" };
+        return StoreError::Io(format!("{}: {message}{advice}", path.display()));
     }
     let named = find_file(&message).or_else(|| find_file(&last_complaint(path)?));
     let file = named.map_or_else(|| path.to_owned(), |name| path.join(name));
