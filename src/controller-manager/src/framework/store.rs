@@ -110,10 +110,13 @@ impl<K: Resource + Clone> Store<K> {
     pub(super) fn new() -> Self {
         let mut store = Self { objects: HashMap::new(), indexes: HashMap::new(), seen: 0, deleting: HashMap::new() };
         store.add_index(NAMESPACE, Box::new(|object| object.meta().namespace.iter().cloned().collect()));
-        store.add_index(
-            CONTROLLER,
-            Box::new(|object| controller_of(object).map(|owner| owner.uid.clone()).into_iter().collect()),
-        );
+        let controller = |object: &K| controller_of(object).map(|owner| owner.uid.clone()).into_iter().collect();
+        store.add_index(CONTROLLER, Box::new(controller));
+        let orphan = |object: &K| match controller_of(object) {
+            Some(_) => Vec::new(),
+            None => object.meta().namespace.iter().cloned().collect(),
+        };
+        store.add_index(ORPHAN, Box::new(orphan));
         store
     }
 
@@ -248,3 +251,7 @@ impl<K: Resource + Clone> Store<K> {
 pub(super) fn version<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "store_test.rs"]
+mod tests;
