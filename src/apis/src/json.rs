@@ -99,6 +99,13 @@ pub(crate) fn each(object: &mut Value, name: &str, change: impl FnMut(&mut Value
     list.filter(|item| item.is_object()).for_each(change);
 }
 
+/// Sets a field, whatever was there; nothing happens to what is no object.
+pub(crate) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
 /// Drops a field.
 pub(crate) fn take(object: &mut Value, name: &str) {
     if let Some(fields) = object.as_object_mut() {

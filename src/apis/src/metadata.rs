@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::{
-    json::{field, flag, go_struct, has, int, invalid_go, keep, list, take, text},
+    json::{field, flag, go_struct, has, int, invalid_go, keep, list, set, take, text},
     kind::Kind,
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn prepare_for_create(kind: &dyn Kind, object: &mut Value) {
     }
     if kind.has_status() {
         let status = kind.first_status(object);
-        object["status"] = status;
+        set(object, "status", status);
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn keep_other_side(kind: &dyn Kind, subresource: Option<&str>, new: &
                 take(new, name);
             }
             for (name, value) in fields.into_iter().filter(|(name, _)| matches!(name.as_str(), "status" | "metadata")) {
-                new[name] = value;
+                set(new, &name, value);
             }
         }
         Some("approval" | "binding" | "finalize") => {}

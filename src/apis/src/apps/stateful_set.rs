@@ -10,7 +10,7 @@ use crate::{
     checks,
     core::{claim_spec, pod, pod_template},
     golang::{Shape, Struct},
-    json::{default, default_text, each, field, has, int, list, object_at, some, take, text, with},
+    json::{default, default_text, each, field, has, int, list, object_at, set, some, take, text, with},
     kind::Kind,
     metadata,
 };
@@ -60,8 +60,8 @@ impl Kind for StatefulSet {
             default(spec, "serviceName", "");
             pod_template::workload_defaults(spec);
             each(spec, "volumeClaimTemplates", |claim| {
-                claim["apiVersion"] = "v1".into();
-                claim["kind"] = "PersistentVolumeClaim".into();
+                set(claim, "apiVersion", "v1");
+                set(claim, "kind", "PersistentVolumeClaim");
                 default(claim, "metadata", json!({}));
                 default(claim, "spec", json!({}));
                 with(claim, "spec", pod::defaults::claim_defaults);
@@ -174,7 +174,7 @@ fn with_claims(template: &Value, claims: &[Value]) -> Value {
     let own = list(field(template, "spec"), "volumes").iter();
     volumes.extend(own.filter(|volume| !names.contains(text(volume, "name"))).cloned());
     let mut template = template.clone();
-    with(&mut template, "spec", |spec| spec["volumes"] = volumes.into());
+    with(&mut template, "spec", |spec| set(spec, "volumes", volumes));
     template
 }
 

@@ -168,3 +168,83 @@ pub(crate) fn warn_of_template(object: &Value, warnings: &mut Vec<String>) {
 pub(crate) fn is_status(subresource: Option<&str>) -> bool {
     subresource == Some("status")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is wrong with a workload of a kind whose spec is changed in one place.
+    fn wrong(kind: &str, place: &str, value: Value) -> Vec<String> {
+        let template =
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+        let mut object = json!({"metadata": {"name": "w"}, "spec": spec});
+        crate::set_defaults("apps", "v1", kind, &mut object);
+        crate::prepare_for_create("apps", kind, &mut object);
+        if let Some(at) = object.pointer_mut(place) {
+            *at = value;
+        }
+        let errors = crate::validate_create("apps", kind, &object);
+        errors.iter().map(|error| error.to_string().chars().take(110).collect()).collect()
+    }
+
+    #[test]
+    fn workloads_are_refused_in_kubernetes_words() {
+        for kind in ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"] {
+            assert!(wrong(kind, "/nowhere", Value::Null).is_empty(), "{kind}");
+            let errors = wrong(kind, "/spec/template/metadata/labels", json!({"a": "c"}));
+            let why = "spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`";
+            assert_eq!(errors, [why], "{kind}");
+            let errors = wrong(kind, "/spec/template/spec/restartPolicy", json!("Never"));
+            let why = "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"";
+            assert_eq!(errors, [why], "{kind}");
+        }
+        let cases = [
+            (
+                "Deployment",
+                "/spec/strategy/rollingUpdate",
+                json!({"maxSurge": 0, "maxUnavailable": "0%"}),
+                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0",
+            ),
+            (
+                "Deployment",
+                "/spec/progressDeadlineSeconds",
+                json!(0),
+                "spec.progressDeadlineSeconds: Invalid value: 0: must be greater than minReadySeconds",
+            ),
+            (
+                "DaemonSet",
+                "/spec/updateStrategy/type",
+                json!("x"),
+                "spec.updateStrategy: Unsupported value: {\"Type\":\"x\",\"RollingUpdate\":{\"MaxUnavailable\":1,\"MaxSurge\":0}}: suppor",
+            ),
+            (
+                "StatefulSet",
+                "/spec/podManagementPolicy",
+                json!("x"),
+                "spec.podManagementPolicy: Invalid value: \"x\": must be 'OrderedReady' or 'Parallel'",
+            ),
+        ];
+        for (kind, place, value, why) in cases {
+            assert_eq!(wrong(kind, place, value), [why], "{kind} {place}");
+        }
+    }
+
+    #[test]
+    fn what_selects_a_workloads_pods_does_not_change() {
+        let mut old = json!({"metadata": {"name": "w"}, "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b", "c": "d"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        }});
+        crate::set_defaults("apps", "v1", "Deployment", &mut old);
+        let mut new = old.clone();
+        new["spec"]["replicas"] = 3.into();
+        assert!(crate::validate_update("apps", "Deployment", None, &new, &old).is_empty());
+        new["spec"]["selector"] = json!({"matchLabels": {"c": "d"}});
+        let errors = crate::validate_update("apps", "Deployment", None, &new, &old);
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, ["spec.selector: Invalid value: {\"matchLabels\":{\"c\":\"d\"}}: field is immutable"]);
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
     checks,
     core::{pod, pod_template},
     golang::Struct,
-    json::{default, default_text, each, field, flag, has, int, keep, list, object_at, some, take, text, with},
+    json::{default, default_text, each, field, flag, has, int, keep, list, object_at, set, some, take, text, with},
     kind::Kind,
     labels, metadata,
 };
@@ -52,24 +52,32 @@ impl Kind for Job {
             failure_policy_defaults(spec);
             pod_template::workload_defaults(spec);
         });
-        let of_template = object.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
+        let of_template = template_labels(object).as_object();
         if let Some(labels) = of_template.filter(|labels| !labels.is_empty()).cloned()
             && let Some(metadata) = object_at(object, "metadata")
             && field(metadata, "labels").as_object().is_none_or(Map::is_empty)
-            && metadata.is_object()
         {
-            metadata["labels"] = labels.into();
+            set(metadata, "labels", labels);
         }
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
         let (uid, name) = (meta::uid(object).to_owned(), meta::name(object).to_owned());
+        // Labels that are the template's go on being so.
+        let own = field(field(object, "metadata"), "labels");
+        let shared = own.as_object().is_none_or(Map::is_empty) || own == template_labels(object);
         with(object, "spec", |spec| {
             pod_template::drop_disabled(spec, None);
             if !flag(spec, "manualSelector") {
                 generate_selector(spec, &uid, &name);
             }
         });
+        if shared {
+            let labels = template_labels(object).clone();
+            if labels.is_object() {
+                meta::set(object, "labels", labels);
+            }
+        }
     }
 
     fn prepare_for_update(&self, _subresource: Option<&str>, new: &mut Value, old: &Value) {
@@ -106,6 +114,10 @@ impl Kind for Job {
         }
         spec_warnings(&Path::new("spec"), field(object, "spec"), warnings);
     }
+}
+
+fn template_labels(job: &Value) -> &Value {
+    field(field(field(field(job, "spec"), "template"), "metadata"), "labels")
 }
 
 /// Fills in what a rule about conditions of pods may leave out.

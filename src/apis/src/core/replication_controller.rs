@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     apps::workload,
     core::pod_template,
-    json::{default, field, has, map, with},
+    json::{default, field, has, map, set, with},
     kind::Kind,
 };
 
@@ -35,12 +35,12 @@ impl Kind for ReplicationController {
             let absent = |holder: &Value, name| map(holder, name).is_none_or(serde_json::Map::is_empty);
             with(object, "spec", |spec| {
                 if absent(spec, "selector") {
-                    spec["selector"] = labels.clone().into();
+                    set(spec, "selector", labels.clone());
                 }
             });
             with(object, "metadata", |metadata| {
-                if absent(metadata, "labels") && metadata.is_object() {
-                    metadata["labels"] = labels.into();
+                if absent(metadata, "labels") {
+                    set(metadata, "labels", labels);
                 }
             });
         }

@@ -8,7 +8,7 @@ use crate::{
         Shape::{Any, Bool, Int, List, Pointer, Quantities, Quantity, QuantityPointer, Struct as Inner, Text},
         Struct,
     },
-    json::{field, has, object_at},
+    json::{field, has, object_at, set},
 };
 
 /// Shows a spec.
@@ -19,12 +19,12 @@ pub(crate) fn show(spec: &Value) -> String {
         let value = field(&spec, name).clone();
         if has(&spec, "securityContext") && !value.is_null() {
             if let Some(context) = object_at(&mut spec, "securityContext") {
-                context[name] = value;
+                set(context, name, value);
             }
         }
     }
     if !has(&spec, "securityContext") {
-        spec["securityContext"] = json!({});
+        set(&mut spec, "securityContext", json!({}));
     }
     SPEC.show(&spec)
 }

@@ -38,7 +38,7 @@ pub(crate) use self::{
     warnings::{names_warning, spec_warnings},
 };
 use crate::{
-    json::{default, field, has, int, list, text, with},
+    json::{default, field, has, int, list, set, text, with},
     kind::Kind,
     metadata,
 };
@@ -72,13 +72,13 @@ impl Kind for Pod {
             drop_disabled(spec, None);
             // A time to stop in that is none is as short as it can be.
             if int(spec, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
-                spec["terminationGracePeriodSeconds"] = 1.into();
+                set(spec, "terminationGracePeriodSeconds", 1);
             }
         });
         scheduling::merge_match_label_keys(object);
         if !list(field(object, "spec"), "schedulingGates").is_empty() {
             let condition = scheduling::gated(object);
-            object["status"]["conditions"] = json!([condition]);
+            with(object, "status", |status| set(status, "conditions", json!([condition])));
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::annotations;
 use crate::{
     checks, ip,
-    json::{each, field, has, int, keep, list, some, take, text, with},
+    json::{each, field, has, int, keep, list, set, some, take, text, with},
 };
 
 /// Conditions of Kubernetes' own.
@@ -30,13 +30,13 @@ pub(crate) fn prepare(new: &mut Value, old: &Value) {
     let quality = text(field(old, "status"), "qosClass").to_owned();
     with(new, "status", |status| {
         if text(status, "qosClass").is_empty() && !quality.is_empty() {
-            status["qosClass"] = quality.into();
+            set(status, "qosClass", quality);
         }
         agree_on_addresses(status);
-        // Which image a volume is of is not told yet.
+        // How a volume is, is not told yet.
         for name in STATUSES {
             each(status, name, |container| {
-                each(container, "volumeMounts", |mount| with(mount, "volumeStatus", |status| take(status, "image")));
+                each(container, "volumeMounts", |mount| take(mount, "volumeStatus"));
             });
         }
         if !has(field(old, "status"), "nodeAllocatableResourceClaimStatuses") {
@@ -51,9 +51,9 @@ fn agree_on_addresses(status: &mut Value) {
     let first = list(status, "podIPs").first().map(|address| text(address, "ip").to_owned());
     match first {
         None if one.is_empty() => {}
-        Some(first) if one.is_empty() => status["podIP"] = first.into(),
+        Some(first) if one.is_empty() => set(status, "podIP", first),
         Some(first) if first == one => {}
-        _ => status["podIPs"] = json!([{"ip": one}]),
+        _ => set(status, "podIPs", json!([{"ip": one}])),
     }
 }
 
