@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Pod, Taint};
+
+use crate::nodes::tolerates;
 
 /// How long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,29 +34,6 @@ pub fn plan(pod: &Pod, taints: &[Taint]) -> Stay {
         }
     }
     stay
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let given = |text: &Option<String>| text.clone().unwrap_or_default();
-    let (key, effect, value) = (given(&toleration.key), given(&toleration.effect), given(&toleration.value));
-    let tainted = taint.value.clone().unwrap_or_default();
-    (effect.is_empty() || effect == taint.effect)
-        && (key.is_empty() || key == taint.key)
-        && match toleration.operator.as_deref().unwrap_or_default() {
-            "" | "Equal" => value == tainted,
-            "Exists" => true,
-            operator @ ("Lt" | "Gt") => match (tainted.parse::<i64>(), value.parse::<i64>()) {
-                (Ok(taint), Ok(limit)) => {
-                    if operator == "Lt" {
-                        taint < limit
-                    } else {
-                        taint > limit
-                    }
-                }
-                _ => false,
-            },
-            _ => false,
-        }
 }
 
 #[cfg(test)]
