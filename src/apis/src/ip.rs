@@ -134,6 +134,20 @@ pub(crate) fn check_range(errors: &mut ErrorList, path: &Path, value: &str) {
     }
 }
 
+/// An address with the size of its network: `10.9.8.7/24`.
+pub(crate) fn check_interface(errors: &mut ErrorList, path: &Path, value: &str) {
+    let Some((address, bits)) = parse_range(value) else {
+        let detail = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+        errors.push(FieldError::invalid(path, value, detail));
+        return;
+    };
+    let canonical = format!("{address}/{bits}");
+    if canonical != value {
+        let detail = format!("must be in canonical form ({})", gotext::quote(&canonical));
+        errors.push(FieldError::invalid(path, value, detail));
+    }
+}
+
 /// An address that traffic can be sent to: none of this host's or this link's.
 pub(crate) fn check_not_special(errors: &mut ErrorList, path: &Path, value: &str) {
     let Some(address) = parse(value) else {

@@ -1,11 +1,19 @@
 //! Kinds of `resource.k8s.io`.
 
-use crate::kind::{COUNTED, COUNTED_REPORTED, Kind};
+mod claim;
+mod device_class;
+mod request;
+mod slice;
+
+use crate::kind::Kind;
 
 /// The kind of that name.
 pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
     Some(match kind {
-        "ResourceClaim" => &COUNTED_REPORTED,
-        _ => &COUNTED,
+        "ResourceClaim" => &claim::ResourceClaim,
+        "ResourceClaimTemplate" => &claim::ResourceClaimTemplate,
+        "DeviceClass" => &device_class::DeviceClass,
+        "ResourceSlice" => &slice::ResourceSlice,
+        _ => return None,
     })
 }
