@@ -367,6 +367,11 @@ fn bytes(text: &str) -> Result<String, usize> {
     LENIENT.decode(&text).map(|bytes| STANDARD.encode(bytes)).map_err(|_| text.len())
 }
 
+/// Whether a text is base64.
+pub(super) fn is_base64(text: &str) -> bool {
+    check_base64(text.as_bytes()).is_ok()
+}
+
 fn check_base64(text: &[u8]) -> Result<(), usize> {
     let mut significant = text.iter().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
     loop {
