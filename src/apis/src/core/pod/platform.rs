@@ -20,7 +20,7 @@ pub(crate) fn check(errors: &mut ErrorList, path: &Path, spec: &Value) {
     match name {
         "linux" => check_linux(errors, path, spec),
         "windows" => check_windows(errors, path, spec),
-        other => errors.push(FieldError::not_supported(&path.child("os").child("name"), other, &["linux", "windows"])),
+        other => errors.push(FieldError::not_supported(&path.child("os"), other, &["linux", "windows"])),
     }
 }
 

@@ -74,10 +74,11 @@ pub(crate) fn check_host_network(errors: &mut ErrorList, path: &Path, spec: &Val
         for (index, container) in list(spec, name).iter().enumerate() {
             for (at, port) in list(container, "ports").iter().enumerate() {
                 let number = int(port, "containerPort").unwrap_or_default();
-                if int(port, "hostPort").unwrap_or_default() != number {
-                    let path = path.child(name).index(index).child("ports").index(at).child("containerPort");
-                    let why = "must match `hostPort` when `hostNetwork` is true";
-                    errors.push(FieldError::invalid(&path, number, why));
+                let of_host = int(port, "hostPort").unwrap_or_default();
+                if of_host != number {
+                    let path = path.child(name).index(index).child("ports").index(at).child("hostPort");
+                    let why = "must match `containerPort` when `hostNetwork` is true";
+                    errors.push(FieldError::invalid(&path, of_host, why));
                 }
             }
         }
