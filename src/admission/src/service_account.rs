@@ -49,9 +49,8 @@ fn mount_token(pod: &mut Value, entropy: &SharedEntropy) {
     let volume = known.clone().unwrap_or_else(|| format!("kube-api-access-{}", entropy.suffix(5)));
     let mut mounted = false;
     for list in ["initContainers", "containers"] {
-        for container in
-            pod["spec"][list].as_array_mut().into_iter().flatten().filter(|container| container.is_object())
-        {
+        let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter(|container| container.is_object()) {
             if container["volumeMounts"].is_null() {
                 container["volumeMounts"] = json!([]);
             }

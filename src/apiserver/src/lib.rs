@@ -22,6 +22,7 @@ pub mod encoding;
 pub mod endpoints;
 pub mod fail;
 mod health;
+mod housekeeping;
 pub mod inprocess;
 pub mod keys;
 pub mod managed_fields;

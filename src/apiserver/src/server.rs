@@ -15,7 +15,7 @@ use crate::{
     cacher::{CacheReader, Cacher},
     chain::{self, authorize::Authorizers, inflight::InFlight},
     core::{Config, Core},
-    custom,
+    custom, housekeeping,
     inprocess::InProcess,
     metrics::ServerMetrics,
     resources::Table,
@@ -91,6 +91,9 @@ impl ApiServer {
         core.tables.store(Arc::new(Table::with(custom::served(&core))));
         let definitions = core.clone();
         core.tasks.spawn("custom resources", async move { custom::run(definitions).await });
+        let (events, history) = (core.clone(), core.clone());
+        core.tasks.spawn("event expiry", async move { housekeeping::expire_events(events).await });
+        core.tasks.spawn("compaction", async move { housekeeping::compact(history).await });
         bootstrap::bootstrap(&core).await?;
         Ok(Self { core })
     }

@@ -128,7 +128,7 @@ async fn a_dry_run_stores_nothing() {
 async fn bad_bodies_are_refused_and_leave_nothing_behind() {
     let cluster = Cluster::start().await;
     let deep = format!("{{\"data\":{}1{}}}", "[".repeat(5000), "]".repeat(5000)).into_bytes();
-    let cases: [(&str, Vec<u8>, u16); 8] = [
+    let cases: [(&str, Vec<u8>, u16); 9] = [
         ("application/json", b"{\"kind\":\"ConfigMap\",".to_vec(), 400),
         ("application/json", b"[]".to_vec(), 400),
         ("application/json", deep, 400),
@@ -136,6 +136,7 @@ async fn bad_bodies_are_refused_and_leave_nothing_behind() {
         ("application/yaml", b"a: [b".to_vec(), 400),
         ("text/csv", b"a,b".to_vec(), 415),
         ("application/vnd.kubernetes.protobuf", b"k8s\0".to_vec(), 415),
+        ("application/vnd.kubernetes.protobuf", b"k8s\0\x0a\xff".to_vec(), 400),
         ("application/json", b"{\"kind\":\"Wrong\",\"apiVersion\":\"v1\"}".to_vec(), 400),
     ];
     for (media, body, want) in cases {
@@ -302,6 +303,139 @@ async fn generated_names_differ_and_every_resource_can_be_listed() {
                 assert_eq!(list["kind"], resource.list_kind());
             }
         }
+    }
+    cluster.stop().await;
+}
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Reads events of a watch until one satisfies.
+async fn until(cluster: &Cluster, path: &str, satisfied: impl Fn(&Value) -> bool) -> Value {
+    let response = cluster.send(&admin(), Request::get(path).body(Body::empty()).unwrap()).await;
+    let mut events = response.into_body().into_data_stream();
+    let mut text = Vec::new();
+    let wait = async {
+        loop {
+            text.extend_from_slice(&events.next().await.expect("the watch goes on").unwrap());
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                let event: Value = serde_json::from_slice(&line).unwrap();
+                if satisfied(&event) {
+                    return event;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("it comes about in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_resource_lives_as_long_as_its_definition() {
+    let cluster = Cluster::start().await;
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.test"},
+        "spec": {"group": "example.test", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]}]},
+    });
+    let widgets = "/apis/example.test/v1/namespaces/default/widgets";
+    assert_eq!(cluster.call("GET", widgets, None).await.0, StatusCode::NOT_FOUND);
+    let (status, created) = cluster.call("POST", DEFINITIONS, Some(definition)).await;
+    assert_eq!(status, StatusCode::CREATED, "{created}");
+    let established = |event: &Value| {
+        let conditions = event.pointer("/object/status/conditions").and_then(Value::as_array);
+        conditions.into_iter().flatten().any(|one| one["type"] == "Established" && one["status"] == "True")
+    };
+    until(&cluster, &format!("{DEFINITIONS}?watch=1"), established).await;
+    // The table follows the condition: the first request that finds the resource ends the wait.
+    let widget = json!({"apiVersion": "example.test/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 2}});
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let created = loop {
+        let (status, created) = cluster.call("POST", widgets, Some(widget.clone())).await;
+        if status == StatusCode::CREATED {
+            break created;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{created}");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((created["kind"].as_str(), created["metadata"]["generation"].as_i64()), (Some("Widget"), Some(1)));
+    let (_, changed) = cluster.call("PATCH", &format!("{widgets}/w/status"), Some(json!({"status": {"a": 1}}))).await;
+    assert_eq!((&changed["status"], &changed["metadata"]["generation"]), (&json!({"a": 1}), &json!(1)));
+    let (_, changed) = cluster.call("PATCH", &format!("{widgets}/w"), Some(json!({"spec": {"size": 3}, "status": null}))).await;
+    assert_eq!((&changed["status"], &changed["metadata"]["generation"]), (&json!({"a": 1}), &json!(2)));
+    let (_, list) = cluster.call("GET", widgets, None).await;
+    assert_eq!((list["kind"].as_str(), list["items"][0]["spec"]["size"].as_i64()), (Some("WidgetList"), Some(3)));
+    let (_, discovered) = cluster.call("GET", "/apis/example.test/v1", None).await;
+    assert_eq!(discovered["resources"][0]["name"], "widgets");
+    let (_, going) = cluster.call("DELETE", &format!("{DEFINITIONS}/widgets.example.test"), None).await;
+    assert!(going["metadata"]["deletionTimestamp"].is_string(), "{going}");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while cluster.call("GET", &format!("{DEFINITIONS}/widgets.example.test"), None).await.0 != StatusCode::NOT_FOUND {
+        assert!(tokio::time::Instant::now() < deadline, "the definition goes");
+        tokio::task::yield_now().await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_at_once_never_share_the_last_of_a_quota() {
+    let cluster = Arc::new(Cluster::start().await);
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let hard = json!({"count/configmaps": "3"});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": hard}});
+    cluster.call("POST", quotas, Some(quota)).await;
+    let status = json!({"status": {"hard": hard, "used": {"count/configmaps": "0"}}});
+    let (_, quota) = cluster.call("PATCH", &format!("{quotas}/q/status"), Some(status)).await;
+    assert_eq!(quota["status"]["used"]["count/configmaps"], "0", "{quota}");
+    let make = |number: usize| {
+        let cluster = cluster.clone();
+        async move { cluster.call("POST", CONFIG_MAPS, Some(config_map(&format!("c{number}")))).await }
+    };
+    let made = futures::future::join_all((0..8).map(make)).await;
+    let created = made.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
+    assert_eq!(created, 3, "{made:?}");
+    let (_, quota) = cluster.call("GET", &format!("{quotas}/q"), None).await;
+    assert_eq!(quota["status"]["used"]["count/configmaps"], "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_protobuf_is_an_object_like_any_other() {
+    let cluster = Cluster::start().await;
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()][..], bytes].concat();
+    let meta = [field(1, b"v1"), field(2, b"ConfigMap")].concat();
+    // A Go client writes what is empty as well.
+    let metadata = [field(1, b"p"), field(3, b""), field(8, b"")].concat();
+    let object = [field(1, &metadata), field(2, &[field(1, b"k"), field(2, b"v")].concat())].concat();
+    let body = [b"k8s\0".to_vec(), field(1, &meta), field(2, &object)].concat();
+    let media = "application/vnd.kubernetes.protobuf";
+    let (status, created) = cluster.call_as(&admin(), "POST", CONFIG_MAPS, media, Some(body)).await;
+    assert_eq!(status, StatusCode::CREATED, "{created}");
+    assert_eq!(created["data"], json!({"k": "v"}));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gives_rights_that_they_do_not_have() {
+    let cluster = Cluster::start().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    let role = |name: &str, resource: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name},
+            "rules": [{"apiGroups": ["rbac.authorization.k8s.io"], "resources": [resource], "verbs": ["create"]}]})
+    };
+    cluster.call("POST", roles, Some(role("maker", "roles"))).await;
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "maker"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}]});
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let (status, bound) = cluster.call("POST", bindings, Some(binding)).await;
+    assert_eq!(status, StatusCode::CREATED, "{bound}");
+    let bob = UserInfo { name: "bob".into(), groups: vec!["system:authenticated".into()], ..UserInfo::default() };
+    for (resource, want) in [("roles", StatusCode::CREATED), ("rolebindings", StatusCode::FORBIDDEN)] {
+        let body = Some(role(resource, resource).to_string().into_bytes());
+        let (status, answer) = cluster.call_as(&bob, "POST", roles, "application/json", body).await;
+        assert_eq!(status, want, "{answer}");
     }
     cluster.stop().await;
 }

@@ -11,6 +11,7 @@ use super::{
     Failure, Warnings, gojson,
     negotiate::{self, BodyType},
     options::FieldValidation,
+    protobuf::{self, ProtobufError},
 };
 use crate::{core::Core, fail, resources::Resource, schemas};
 
@@ -69,11 +70,7 @@ pub fn decode(
     let json = match negotiate::body_type(headers) {
         Some(BodyType::Json) => bytes.clone(),
         Some(BodyType::Yaml) => to_json(bytes).map_err(|why| Box::new(unrecognized(target, &why, bytes)))?,
-        Some(BodyType::Protobuf) => {
-            let message = "this server does not read application/vnd.kubernetes.protobuf - accepted media types include: \
-                           application/json, application/yaml";
-            return Err(fail::unsupported_media_type(message).into());
-        }
+        Some(BodyType::Protobuf) => from_protobuf(target, bytes)?,
         None => return Err(fail::unknown_body().into()),
     };
     let mut object = parse(target, &json)?;
@@ -95,7 +92,8 @@ pub fn decode_options(headers: &HeaderMap, bytes: &Bytes) -> Result<Option<Value
     let json = match negotiate::body_type(headers) {
         Some(BodyType::Json) => bytes.clone(),
         Some(BodyType::Yaml) => to_json(bytes).map_err(|why| Box::new(unrecognized(&target, &why, bytes)))?,
-        Some(BodyType::Protobuf) | None => return Err(fail::unknown_body().into()),
+        Some(BodyType::Protobuf) => from_protobuf(&target, bytes)?,
+        None => return Err(fail::unknown_body().into()),
     };
     let options = parse(&target, &json)?;
     let kind = options.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
@@ -103,6 +101,15 @@ pub fn decode_options(headers: &HeaderMap, bytes: &Bytes) -> Result<Option<Value
         return Err(fail::bad_request(format!("decoded object cannot be converted to DeleteOptions: {kind}")).into());
     }
     Ok(Some(options))
+}
+
+/// Bytes of protobuf as bytes of JSON.
+fn from_protobuf(target: &Target, bytes: &Bytes) -> Result<Bytes, Failure> {
+    match protobuf::decode(bytes) {
+        Ok(object) => Ok(Bytes::from(object.to_string())),
+        Err(error @ ProtobufError::Unknown { .. }) => Err(fail::unsupported_media_type(error.to_string()).into()),
+        Err(error) => Err(unrecognized(target, &error.to_string(), bytes).into()),
+    }
 }
 
 /// Bytes of YAML as bytes of JSON.

@@ -11,6 +11,7 @@ pub mod options;
 mod patch;
 mod paths;
 mod present;
+mod protobuf;
 mod read;
 pub mod selectors;
 mod update;

@@ -47,6 +47,14 @@ async fn bind_with(
     if node.is_empty() {
         return Err(fail::unknown("target.name: Required value").into());
     }
+    // A pod carries the labels that say where its node is (`PodTopologyLabels`).
+    let labels = core.cacher.resource("", "nodes").and_then(|nodes| nodes.get(&node));
+    let topology: Vec<(String, Value)> = labels
+        .iter()
+        .flat_map(|entry| &entry.labels)
+        .filter(|(key, _)| matches!(key.as_str(), "topology.kubernetes.io/zone" | "topology.kubernetes.io/region"))
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+        .collect();
     let now = core.clock.now();
     let make = |pod: Value| -> Result<Value, Failure> {
         let conflict = |why: String| -> Failure { Box::new(fail::conflict("", "pods/binding", name, &why)) };
@@ -77,6 +85,10 @@ async fn bind_with(
             for (key, value) in annotations {
                 own[key.as_str()] = value.clone();
             }
+        }
+        for (key, value) in &topology {
+            let own = meta::metadata(&mut pod).entry("labels").or_insert_with(|| json!({}));
+            own[key.as_str()] = value.clone();
         }
         if !pod["status"].is_object() {
             pod["status"] = json!({});

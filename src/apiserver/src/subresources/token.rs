@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     core::Core,
     endpoints::{Answer, Context, Failure, Presenter, body, options::WriteOptions},
-    fail, keys,
+    fail, keys, managed_fields,
     registry::meta,
     resources::Resource,
 };
@@ -28,7 +28,10 @@ pub async fn request(core: &Arc<Core>, context: &Context, resource: &Arc<Resourc
     let bytes = body::read(request).await?;
     let target =
         body::Target { group: "authentication.k8s.io".into(), version: "v1".into(), kind: "TokenRequest".into() };
-    let given = body::decode(core, &target, &context.headers, &bytes, options.field_validation, &context.warnings)?;
+    let mut given = body::decode(core, &target, &context.headers, &bytes, options.field_validation, &context.warnings)?;
+    let review = Resource { group: target.group, version: target.version, kind: target.kind, ..Resource::clone(resource) };
+    let manager = context.field_manager(options.field_manager.as_deref());
+    managed_fields::on_create(&review, &mut given, &manager, core.clock.now());
     let info = &context.info;
     core.cacher.fresh().await?;
     let account = resource.cache(&core.cacher).get(&keys::object(&info.namespace, &info.name));
@@ -59,10 +62,14 @@ pub async fn request(core: &Arc<Core>, context: &Context, resource: &Arc<Resourc
         .sign(&account_ref, bound_to.as_ref(), &audiences, seconds, now)
         .map_err(|error| Box::new(fail::internal(error)))?;
     let expires = now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(now);
+    let mut metadata = json!({"name": info.name, "namespace": info.namespace, "creationTimestamp": meta::time(now)});
+    if let Some(managed) = given.pointer("/metadata/managedFields") {
+        metadata["managedFields"] = managed.clone();
+    }
     let answer = json!({
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {"name": info.name, "namespace": info.namespace, "creationTimestamp": meta::time(now)},
+        "metadata": metadata,
         "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound.unwrap_or(Value::Null)},
         "status": {"token": issued, "expirationTimestamp": meta::time(expires)},
     });
