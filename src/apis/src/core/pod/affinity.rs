@@ -57,6 +57,7 @@ pub(crate) fn check_node_selector(errors: &mut ErrorList, path: &Path, selector:
     let path = path.child("nodeSelectorTerms");
     if terms.is_empty() {
         errors.push(FieldError::required(&path, "must have at least one node selector term"));
+        return;
     }
     for (index, term) in terms.iter().enumerate() {
         check_node_term(errors, &path.index(index), term, true);

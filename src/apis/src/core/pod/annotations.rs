@@ -3,10 +3,15 @@
 use apimachinery::field::{ErrorList, FieldError, Path};
 use serde_json::Value;
 
-use crate::json::{entries, field, has, list, some, text};
+use super::volume::check_descending_path;
+use crate::json::{field, list, some, text};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+/// Containers in the order in which they are visited.
+const LISTS: &[&str] = &["initContainers", "containers", "ephemeralContainers"];
 
 /// Checks annotations at `path` against the spec that they are about.
 pub(crate) fn check(errors: &mut ErrorList, path: &Path, annotations: &Value, spec: &Value) {
@@ -17,49 +22,83 @@ pub(crate) fn check(errors: &mut ErrorList, path: &Path, annotations: &Value, sp
         errors.push(FieldError::invalid(&path.key(MIRROR), value, why));
     }
     for (key, value) in annotations.as_object().into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        if key == SECCOMP || key.starts_with(SECCOMP_CONTAINER) {
+            check_seccomp(errors, &path.child(key), value);
+        }
         let Some(container) = key.strip_prefix(APP_ARMOR) else { continue };
-        let mut lists = ["containers", "initContainers", "ephemeralContainers"].into_iter();
-        if !lists.any(|name| list(spec, name).iter().any(|one| text(one, "name") == container)) {
+        if !LISTS.iter().any(|name| list(spec, name).iter().any(|one| text(one, "name") == container)) {
             errors.push(FieldError::invalid(&path.key(key), container, "container not found"));
         }
-        let profile = value.as_str().unwrap_or_default();
-        let fine = matches!(profile, "" | "runtime/default" | "unconfined") || profile.starts_with("localhost/");
+        let fine = matches!(value, "" | "runtime/default" | "unconfined") || value.starts_with("localhost/");
         if !fine {
-            let why = format!("invalid AppArmor profile name: {}", apimachinery::gotext::quote(profile));
-            errors.push(FieldError::invalid(&path.key(key), profile, why));
+            let why = format!("invalid AppArmor profile name: {}", apimachinery::gotext::quote(value));
+            errors.push(FieldError::invalid(&path.key(key), value, why));
         }
     }
 }
 
-/// In a new pod an annotation about AppArmor and the field of the same meaning say the same.
+fn check_seccomp(errors: &mut ErrorList, path: &Path, profile: &str) {
+    match profile.strip_prefix("localhost/") {
+        Some(place) => check_descending_path(errors, path, place),
+        None if matches!(profile, "runtime/default" | "docker/default" | "unconfined") => {}
+        None => errors.push(FieldError::invalid(path, profile, "must be a valid seccomp profile")),
+    }
+}
+
+/// In a new pod an annotation about a profile and the field of the same meaning say the same.
 pub(crate) fn check_fields_agree(errors: &mut ErrorList, pod: &Value) {
     let spec = field(pod, "spec");
-    for (key, value) in entries(field(pod, "metadata"), "annotations") {
-        let Some(name) = key.strip_prefix(APP_ARMOR) else { continue };
-        for list_name in ["initContainers", "containers"] {
-            for (index, container) in list(spec, list_name).iter().enumerate() {
-                if text(container, "name") != name {
-                    continue;
-                }
-                let own = some(field(container, "securityContext"), "appArmorProfile");
-                let Some(profile) = own else { continue };
-                let said = value.as_str().unwrap_or_default();
-                let (kind, local) = match said {
-                    "runtime/default" => ("RuntimeDefault", None),
-                    "unconfined" => ("Unconfined", None),
-                    other => ("Localhost", other.strip_prefix("localhost/")),
-                };
-                let path = Path::new("spec").child(list_name).index(index).child("securityContext");
-                let path = path.child("appArmorProfile");
-                if text(profile, "type") != kind {
-                    let why = "apparmor type in annotation and field must match";
-                    errors.push(FieldError::forbidden(&path.child("type"), why));
-                } else if has(profile, "localhostProfile") && local != Some(text(profile, "localhostProfile")) {
-                    let why = "apparmor profile in annotation and field must match";
-                    errors.push(FieldError::forbidden(&path.child("localhostProfile"), why));
-                }
-            }
+    let annotations = field(field(pod, "metadata"), "annotations");
+    if annotations.is_null() {
+        return;
+    }
+    let path = Path::new("spec");
+    let of_pod = |name: &str| field(field(spec, "securityContext"), name);
+    let said = text(annotations, SECCOMP);
+    check_agreement(
+        errors,
+        &path.child("securityContext").child("seccompProfile"),
+        said,
+        of_pod("seccompProfile"),
+        "seccomp",
+    );
+    let each = LISTS.iter().flat_map(|name| list(spec, name).iter().enumerate().map(move |(at, one)| (name, at, one)));
+    for (kind, prefix, name) in
+        [("seccomp", SECCOMP_CONTAINER, "seccompProfile"), ("apparmor", APP_ARMOR, "appArmorProfile")]
+    {
+        if kind == "apparmor" && text(field(spec, "os"), "name") == "windows" {
+            continue;
         }
+        for (list_name, index, container) in each.clone() {
+            let own = some(field(container, "securityContext"), name);
+            // What a pod says of AppArmor holds for its containers; what it says of seccomp has an annotation of its own.
+            let profile = own.unwrap_or(if kind == "apparmor" { of_pod(name) } else { &Value::Null });
+            let said = text(annotations, &format!("{prefix}{}", text(container, "name")));
+            let path = path.child(list_name).index(index).child("securityContext").child(name);
+            check_agreement(errors, &path, said, profile, kind);
+        }
+    }
+}
+
+fn check_agreement(errors: &mut ErrorList, path: &Path, said: &str, profile: &Value, kind: &str) {
+    if said.is_empty() || profile.is_null() {
+        return;
+    }
+    let same_type = match text(profile, "type") {
+        "Unconfined" => said == "unconfined",
+        "RuntimeDefault" => said == "runtime/default" || kind == "seccomp" && said == "docker/default",
+        "Localhost" => said.starts_with("localhost/"),
+        _ => return,
+    };
+    if !same_type {
+        let why = format!("{kind} type in annotation and field must match");
+        errors.push(FieldError::forbidden(&path.child("type"), why));
+    } else if let Some(place) = said.strip_prefix("localhost/")
+        && some(profile, "localhostProfile").and_then(Value::as_str) != Some(place)
+    {
+        let why = format!("{kind} profile in annotation and field must match");
+        errors.push(FieldError::forbidden(&path.child("localhostProfile"), why));
     }
 }
 

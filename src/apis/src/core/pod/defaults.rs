@@ -1,9 +1,12 @@
 //! What a client may leave out of a pod.
 
 use apimachinery::quantity::Quantity;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::json::{default, default_int, default_text, each, field, flag, map, object_at, text, with};
+use super::resources::{is_huge_page, requests_of_containers};
+use crate::json::{
+    default, default_int, default_text, each, entries, field, flag, has, map, object_at, some, text, with,
+};
 
 const LISTS: &[&str] = &["initContainers", "containers", "ephemeralContainers"];
 
@@ -51,27 +54,24 @@ fn requests_from_limits(resources: &mut Value) {
     }
 }
 
-/// Where a whole pod may use something, it asks for what its containers do or, where they say nothing, for all of it.
+/// A whole pod that may use something asks for it: for what its containers do or, where they say nothing, for all that it may use.
 fn pod_requests(spec: &mut Value) {
-    let Some(limits) = spec.get("resources").and_then(|resources| map(resources, "limits")).cloned() else { return };
-    let mut sums = serde_json::Map::new();
-    for (name, limit) in limits {
-        let mut sum: Option<Quantity> = None;
-        for container in crate::json::list(spec, "containers") {
-            let request = field(field(field(container, "resources"), "requests"), &name);
-            if let Ok(amount) = Quantity::from_json(request)
-                && !request.is_null()
-            {
-                sum.get_or_insert_with(Quantity::zero).add(&amount);
-            }
+    let Some(resources) = some(spec, "resources") else { return };
+    if !has(resources, "limits") && !has(resources, "requests") {
+        return;
+    }
+    let supported = |name: &str| matches!(name, "cpu" | "memory") || is_huge_page(name);
+    let sums = requests_of_containers(spec).into_iter().filter(|(name, _)| supported(name));
+    let mut requests: Map<String, Value> = sums.map(|(name, sum)| (name, sum.canonical().into())).collect();
+    for (name, limit) in entries(resources, "limits") {
+        if !requests.contains_key(name) {
+            requests.insert(name.clone(), limit.clone());
         }
-        let value = sum.map_or(limit, |sum| Value::from(sum.canonical()));
-        sums.insert(name, value);
     }
     with(spec, "resources", |resources| {
-        if let Some(requests) = object_at(resources, "requests") {
-            for (name, value) in sums {
-                default(requests, &name, value);
+        if let Some(own) = object_at(resources, "requests") {
+            for (name, value) in requests {
+                default(own, &name, value);
             }
         }
     });

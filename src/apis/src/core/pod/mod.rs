@@ -119,10 +119,18 @@ impl Kind for Pod {
         match subresource {
             Some("status") => status::check_update(errors, new, old),
             Some("ephemeralcontainers") => {
+                if let Some(refusal) = update_subresource::refuses_ephemeral_containers(old) {
+                    errors.push(refusal);
+                    return;
+                }
                 check(errors, new, &options);
                 update_subresource::check_ephemeral_containers(errors, new, old);
             }
             Some("resize") => {
+                if let Some(refusal) = update_subresource::refuses_resize(new, old) {
+                    errors.push(refusal);
+                    return;
+                }
                 check(errors, new, &options);
                 update_subresource::check_resize(errors, new, old);
             }

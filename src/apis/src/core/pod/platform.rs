@@ -7,7 +7,8 @@ use crate::json::{field, flag, has, list, some, text};
 
 const LINUX_ONLY: &str = "cannot be set for a windows pod";
 const WINDOWS_ONLY: &str = "windows options cannot be set for a linux pod";
-const LISTS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
+/// Containers in the order in which they are visited.
+const LISTS: &[&str] = &["initContainers", "containers", "ephemeralContainers"];
 
 /// The operating system where one is named; `path` is that of the spec.
 pub(crate) fn check(errors: &mut ErrorList, path: &Path, spec: &Value) {
@@ -45,57 +46,55 @@ fn check_linux(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
+/// What a Windows pod may not have, in the order in which it is told; each in the spec or in its security context.
+const LINUX_FIELDS: &[(&str, bool)] = &[
+    ("appArmorProfile", true),
+    ("seLinuxOptions", true),
+    ("hostUsers", false),
+    ("hostPID", false),
+    ("hostIPC", false),
+    ("seccompProfile", true),
+    ("fsGroup", true),
+    ("fsGroupChangePolicy", true),
+    ("sysctls", true),
+    ("shareProcessNamespace", false),
+    ("runAsUser", true),
+    ("runAsGroup", true),
+    ("supplementalGroups", true),
+    ("supplementalGroupsPolicy", true),
+    ("seLinuxChangePolicy", true),
+];
+/// The same of its containers.
+const LINUX_CONTAINER_FIELDS: &[&str] = &[
+    "appArmorProfile",
+    "seLinuxOptions",
+    "seccompProfile",
+    "capabilities",
+    "readOnlyRootFilesystem",
+    "privileged",
+    "allowPrivilegeEscalation",
+    "procMount",
+    "runAsUser",
+    "runAsGroup",
+];
+
 fn check_windows(errors: &mut ErrorList, path: &Path, spec: &Value) {
-    let context_path = path.child("securityContext");
     let context = field(spec, "securityContext");
-    for name in ["appArmorProfile", "seLinuxOptions"] {
-        if has(context, name) {
-            errors.push(FieldError::forbidden(&context_path.child(name), LINUX_ONLY));
-        }
-    }
-    if has(spec, "hostUsers") {
-        errors.push(FieldError::forbidden(&path.child("hostUsers"), LINUX_ONLY));
-    }
-    for name in ["hostPID", "hostIPC"] {
-        if flag(spec, name) {
+    let context_path = path.child("securityContext");
+    for (name, in_context) in LINUX_FIELDS {
+        let (holder, path) = if *in_context { (context, &context_path) } else { (spec, path) };
+        let set = match *name {
+            "hostPID" | "hostIPC" => flag(holder, name),
+            "sysctls" => !list(holder, name).is_empty(),
+            _ => has(holder, name),
+        };
+        if set {
             errors.push(FieldError::forbidden(&path.child(name), LINUX_ONLY));
         }
     }
-    for name in [
-        "seccompProfile",
-        "fsGroup",
-        "fsGroupChangePolicy",
-        "sysctls",
-        "shareProcessNamespace",
-        "runAsUser",
-        "runAsGroup",
-        "supplementalGroups",
-        "supplementalGroupsPolicy",
-    ] {
-        if name == "shareProcessNamespace" {
-            if has(spec, name) {
-                errors.push(FieldError::forbidden(&path.child(name), LINUX_ONLY));
-            }
-        } else if has(context, name) {
-            errors.push(FieldError::forbidden(&context_path.child(name), LINUX_ONLY));
-        }
-    }
     for (path, context) in each_context(path, spec) {
-        for name in [
-            "appArmorProfile",
-            "seLinuxOptions",
-            "seccompProfile",
-            "capabilities",
-            "readOnlyRootFilesystem",
-            "privileged",
-            "allowPrivilegeEscalation",
-            "procMount",
-            "runAsUser",
-            "runAsGroup",
-        ] {
-            if has(context, name) {
-                errors.push(FieldError::forbidden(&path.child(name), LINUX_ONLY));
-            }
+        for name in LINUX_CONTAINER_FIELDS.iter().filter(|name| has(context, name)) {
+            errors.push(FieldError::forbidden(&path.child(name), LINUX_ONLY));
         }
     }
 }

@@ -65,21 +65,18 @@ pub(crate) fn check_conflicts<'a>(
     }
 }
 
-/// On the host's own network a port of the container is that of the host.
-pub(crate) fn check_host_network(errors: &mut ErrorList, path: &Path, spec: &Value) {
+/// On the host's own network a port of the container is that of the host; a template may leave the latter to its pods.
+pub(crate) fn check_host_network(errors: &mut ErrorList, path: &Path, spec: &Value, is_pod: bool) {
     if !flag(spec, "hostNetwork") {
         return;
     }
-    for name in ["containers", "initContainers"] {
-        for (index, container) in list(spec, name).iter().enumerate() {
-            for (at, port) in list(container, "ports").iter().enumerate() {
-                let number = int(port, "containerPort").unwrap_or_default();
-                let of_host = int(port, "hostPort").unwrap_or_default();
-                if of_host != number {
-                    let path = path.child(name).index(index).child("ports").index(at).child("hostPort");
-                    let why = "must match `containerPort` when `hostNetwork` is true";
-                    errors.push(FieldError::invalid(&path, of_host, why));
-                }
+    for (index, container) in list(spec, "containers").iter().enumerate() {
+        for (at, port) in list(container, "ports").iter().enumerate() {
+            let [own, of_host] = ["containerPort", "hostPort"].map(|name| int(port, name).unwrap_or_default());
+            if of_host != own && (is_pod || of_host != 0) {
+                let path = path.child("containers").index(index).child("ports").index(at).child("hostPort");
+                let why = "must match `containerPort` when `hostNetwork` is true";
+                errors.push(FieldError::invalid(&path, of_host, why));
             }
         }
     }

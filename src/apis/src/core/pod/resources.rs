@@ -1,6 +1,6 @@
 //! What containers and whole pods ask for and may use.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use apimachinery::{
     field::{ErrorList, FieldError, Path},
@@ -155,39 +155,67 @@ pub(crate) fn check_pod(errors: &mut ErrorList, path: &Path, spec: &Value, scope
     check_sums(errors, path, spec, resources);
 }
 
-/// What is asked of a container is part of what is asked of its pod.
+/// What is asked of all containers at a time is part of what is asked of their pod.
 fn check_sums(errors: &mut ErrorList, path: &Path, spec: &Value, resources: &Value) {
-    for (name, value) in entries(resources, "requests") {
-        let Some(of_pod) = quantity(value) else { continue };
-        let mut sum = Quantity::zero();
-        for container in list(spec, "containers") {
-            if let Some(amount) = container.pointer(&format!("/resources/requests/{}", escape(name))).and_then(quantity)
-            {
-                sum.add(&amount);
-            }
-        }
+    for (name, sum) in requests_of_containers(spec) {
+        let of_pod = some(field(resources, "requests"), &name).and_then(quantity).unwrap_or_else(Quantity::zero);
         if sum > of_pod {
             let why = format!("must be greater than or equal to aggregate container requests of {}", sum.canonical());
-            errors.push(FieldError::invalid(&path.child("requests").key(name), of_pod.canonical(), why));
+            errors.push(FieldError::invalid(&path.child("requests").key(&name), of_pod.canonical(), why));
         }
     }
-    for (name, value) in entries(resources, "limits") {
-        let Some(of_pod) = quantity(value) else { continue };
-        for (index, container) in list(spec, "containers").iter().enumerate() {
-            let limit = container.pointer(&format!("/resources/limits/{}", escape(name))).and_then(quantity);
-            if let Some(limit) = limit.filter(|limit| *limit > of_pod) {
-                let path =
-                    Path::new("spec").child("containers").index(index).child("resources").child("limits").key(name);
+    for (index, container) in list(spec, "containers").iter().enumerate() {
+        for (name, value) in entries(field(container, "resources"), "limits") {
+            let (Some(own), Some(of_pod)) =
+                (quantity(value), some(field(resources, "limits"), name).and_then(quantity))
+            else {
+                continue;
+            };
+            if own > of_pod {
+                let path = path.child("containers").index(index).key(name).child("limits");
                 let why = format!("must be less than or equal to pod limits of {}", of_pod.canonical());
-                errors.push(FieldError::invalid(&path, limit.canonical(), why));
+                errors.push(FieldError::invalid(&path, own.canonical(), why));
             }
         }
     }
 }
 
-/// A key in a JSON pointer.
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
+/// What a pod's containers ask for at most at a time: those that serve together, or one that runs before and what serves by then.
+pub(crate) fn requests_of_containers(spec: &Value) -> BTreeMap<String, Quantity> {
+    let mut serving: BTreeMap<String, Quantity> = BTreeMap::new();
+    let mut most: BTreeMap<String, Quantity> = BTreeMap::new();
+    let requests = |container| entries(field(container, "resources"), "requests");
+    let add = |sums: &mut BTreeMap<String, Quantity>, container| {
+        for (name, value) in requests(container) {
+            if let Some(amount) = quantity(value) {
+                sums.entry(name.clone()).or_insert_with(Quantity::zero).add(&amount);
+            }
+        }
+    };
+    for container in list(spec, "initContainers") {
+        if super::restart_rules::is_sidecar(container) {
+            add(&mut serving, container);
+            continue;
+        }
+        for (name, value) in requests(container) {
+            let Some(mut amount) = quantity(value) else { continue };
+            if let Some(others) = serving.get(name) {
+                amount.add(others);
+            }
+            let entry = most.entry(name.clone()).or_insert_with(Quantity::zero);
+            if amount > *entry {
+                *entry = amount;
+            }
+        }
+    }
+    list(spec, "containers").iter().for_each(|container| add(&mut serving, container));
+    for (name, amount) in serving {
+        let entry = most.entry(name).or_insert_with(Quantity::zero);
+        if amount > *entry {
+            *entry = amount;
+        }
+    }
+    most
 }
 
 /// Limits, requests and claims, with the rule for names given.

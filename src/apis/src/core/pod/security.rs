@@ -99,7 +99,6 @@ pub(crate) fn check_container(errors: &mut ErrorList, path: &Path, context: &Val
 /// The context of a pod; `path` is that of the spec.
 pub(crate) fn check_pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
     let context = field(spec, "securityContext");
-    let spec_path = path;
     let path = &path.child("securityContext");
     for name in ["fsGroup", "runAsUser", "runAsGroup"] {
         check_id(errors, path, context, name);
@@ -111,7 +110,7 @@ pub(crate) fn check_pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
     if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
         let why = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.push(FieldError::invalid(&spec_path.child("shareProcessNamespace"), true, why));
+        errors.push(FieldError::invalid(&path.child("shareProcessNamespace"), true, why));
     }
     check_sysctls(errors, &path.child("sysctls"), list(context, "sysctls"), spec);
     if let Some(policy) = some(context, "fsGroupChangePolicy").and_then(Value::as_str) {

@@ -80,10 +80,10 @@ pub(crate) fn check_spec(
     container_list::check_init(errors, &path.child("initContainers"), spec, &scope);
     container_list::check_ephemeral(errors, &path.child("ephemeralContainers"), spec, &scope);
     resources::check_pod(errors, &path.child("resources"), spec, &scope);
+    ports::check_host_network(errors, path, spec, options.pod);
     restart_rules::check_pod(errors, &path.child("restartPolicy"), text(spec, "restartPolicy"));
     dns::check_policy(errors, &path.child("dnsPolicy"), text(spec, "dnsPolicy"));
     labels::check(errors, &path.child("nodeSelector"), field(spec, "nodeSelector"));
-    ports::check_host_network(errors, path, spec);
     security::check_pod(errors, path, spec);
     affinity::check(errors, &path.child("affinity"), field(spec, "affinity"));
     dns::check_config(errors, &path.child("dnsConfig"), spec);
@@ -96,8 +96,9 @@ pub(crate) fn check_spec(
     check_names(errors, path, spec);
     scheduling::check_tolerations(errors, &path.child("tolerations"), list(spec, "tolerations"));
     dns::check_host_aliases(errors, &path.child("hostAliases"), list(spec, "hostAliases"));
-    for name in ["priorityClassName", "runtimeClassName"] {
-        check_subdomain(errors, path, spec, name);
+    check_subdomain(errors, path, spec, "priorityClassName");
+    if let Some(name) = some(spec, "runtimeClassName").and_then(Value::as_str) {
+        checks::dns_subdomain(errors, &path.child("runtimeClassName"), name);
     }
     if let Some(policy) = some(spec, "preemptionPolicy").and_then(Value::as_str) {
         checks::required_one_of(errors, &path.child("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);

@@ -77,14 +77,14 @@ pub(crate) fn check_update(errors: &mut ErrorList, new: &Value, old: &Value) {
     }
     check_claims(errors, &path.child("resourceClaimStatuses"), status, spec);
     check_extended_claim(errors, &path.child("extendedResourceClaimStatus"), status, spec);
-    check_addresses(errors, &path.child("podIPs"), list(status, "podIPs"), list(old_status, "podIPs"));
+    check_addresses(errors, &path.child("podIPs"), list(status, "podIPs"), list(old_status, "podIPs"), false);
     let host_path = path.child("hostIPs");
     let host = list(status, "hostIPs");
     if let Some(first) = host.first().filter(|first| text(first, "ip") != text(status, "hostIP")) {
         let path = host_path.index(0).child("ip");
         errors.push(FieldError::invalid(&path, text(first, "ip"), "must be equal to `hostIP`"));
     }
-    check_addresses(errors, &host_path, host, list(old_status, "hostIPs"));
+    check_addresses(errors, &host_path, host, list(old_status, "hostIPs"), true);
     for name in ["containerStatuses", "initContainerStatuses"] {
         check_health(errors, &path.child(name), list(status, name));
     }
@@ -174,8 +174,8 @@ fn check_extended_claim(errors: &mut ErrorList, path: &Path, status: &Value, spe
     }
 }
 
-/// Addresses: one of each family at most.
-fn check_addresses(errors: &mut ErrorList, path: &Path, addresses: &[Value], stored: &[Value]) {
+/// Addresses: one of each family at most, and none twice.
+fn check_addresses(errors: &mut ErrorList, path: &Path, addresses: &[Value], stored: &[Value], of_host: bool) {
     let stored: Vec<_> = stored.iter().map(|address| text(address, "ip")).collect();
     for (index, address) in addresses.iter().enumerate() {
         ip::check_legacy(errors, &path.index(index), text(address, "ip"), &stored);
@@ -183,11 +183,26 @@ fn check_addresses(errors: &mut ErrorList, path: &Path, addresses: &[Value], sto
     if addresses.len() < 2 {
         return;
     }
+    let duplicates = |errors: &mut ErrorList| {
+        let mut seen = HashSet::new();
+        for (index, address) in addresses.iter().enumerate() {
+            let ip = text(address, "ip");
+            if !seen.insert(ip) {
+                errors.push(FieldError::duplicate(&path.index(index), json!({"IP": ip})));
+            }
+        }
+    };
+    if of_host {
+        duplicates(errors);
+    }
     let six = addresses.iter().filter(|address| ip::is_v6(text(address, "ip"))).count();
     if six != 1 || addresses.len() > 2 {
         let shown: Vec<_> = addresses.iter().map(|address| json!({"IP": text(address, "ip")})).collect();
         let why = "may specify no more than one IP for each IP family";
         errors.push(FieldError::invalid(path, shown, why));
+    }
+    if !of_host {
+        duplicates(errors);
     }
 }
 

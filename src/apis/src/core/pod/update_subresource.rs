@@ -7,7 +7,7 @@ use apimachinery::{
 use serde_json::Value;
 
 use super::{annotations, resources::quality, restart_rules, update::is_mirror};
-use crate::json::{field, keep, list, some, text};
+use crate::json::{entries, field, keep, list, some, text};
 
 /// What can be resized.
 const RESIZABLE: &[&str] = &["cpu", "memory"];
@@ -29,7 +29,10 @@ pub(crate) fn keep_all_but_resources(new: &mut Value, old: &Value) {
     let sent = new.get_mut("spec").map(Value::take).unwrap_or_default();
     keep_pod(new, old);
     let Some(spec) = new.get_mut("spec") else { return };
-    keep(spec, &sent, "resources");
+    if some(&sent, "resources").is_some() {
+        // Of a pod as a whole, which is refused and not left out.
+        keep(spec, &sent, "resources");
+    }
     for name in ["containers", "initContainers"] {
         for container in spec.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
             let this = text(container, "name").to_owned();
@@ -51,12 +54,14 @@ fn keep_pod(new: &mut Value, old: &Value) {
     }
 }
 
+/// Why a pod takes no ephemeral containers at all.
+pub(crate) fn refuses_ephemeral_containers(old: &Value) -> Option<FieldError> {
+    is_mirror(old).then(|| nowhere("static pods do not support ephemeral containers"))
+}
+
 /// Ephemeral containers are only added.
 pub(crate) fn check_ephemeral_containers(errors: &mut ErrorList, new: &Value, old: &Value) {
     annotations::check_update(errors, new, old);
-    if is_mirror(old) {
-        errors.push(nowhere("static pods do not support ephemeral containers"));
-    }
     let path = Path::new("spec").child("ephemeralContainers");
     let containers = list(field(new, "spec"), "ephemeralContainers");
     for before in list(field(old, "spec"), "ephemeralContainers") {
@@ -71,57 +76,76 @@ pub(crate) fn check_ephemeral_containers(errors: &mut ErrorList, new: &Value, ol
     }
 }
 
+/// Why a pod is not resized at all.
+pub(crate) fn refuses_resize(new: &Value, old: &Value) -> Option<FieldError> {
+    let as_a_whole = |pod: &Value| {
+        let resources = field(field(pod, "spec"), "resources");
+        ["requests", "limits"].iter().any(|kind| entries(resources, kind).next().is_some())
+    };
+    let why = if as_a_whole(old) || as_a_whole(new) {
+        "pods with pod-level resources cannot be resized"
+    } else if is_mirror(old) {
+        "static pods cannot be resized"
+    } else if text(field(field(old, "spec"), "os"), "name") == "windows" {
+        "windows pods cannot be resized"
+    } else {
+        return None;
+    };
+    Some(nowhere(why))
+}
+
 /// Only CPU and memory change, of containers that run for as long as the pod, and the pod's quality of service does not.
 pub(crate) fn check_resize(errors: &mut ErrorList, new: &Value, old: &Value) {
-    annotations::check_update(errors, new, old);
     let path = Path::new("spec");
     let (spec, old_spec) = (field(new, "spec"), field(old, "spec"));
-    if is_mirror(old) {
-        errors.push(nowhere("static pods cannot be resized"));
-    }
-    if text(field(old_spec, "os"), "name") == "windows" {
-        errors.push(nowhere("windows pods cannot be resized"));
-    }
-    if !is_supported(old) {
-        errors.push(nowhere("Pod running on node without support for resize"));
-    }
-    for name in ["containers", "initContainers"] {
-        for (index, (after, before)) in list(spec, name).iter().zip(list(old_spec, name)).enumerate() {
-            let (after_resources, before_resources) = (field(after, "resources"), field(before, "resources"));
-            let path = path.child(name).index(index).child("resources");
-            if name == "initContainers" && !restart_rules::is_sidecar(before) && after_resources != before_resources {
-                let why = "only cpu and memory resources for sidecar containers are mutable";
-                errors.push(FieldError::forbidden(&path, why));
-                continue;
-            }
-            check_amounts(errors, &path, after_resources, before_resources);
-        }
-    }
     let (before, after) = (quality(old_spec), quality(spec));
     if before != after {
         let shown = text(field(new, "status"), "qosClass");
         errors.push(FieldError::invalid(&path, shown, "Pod QOS Class may not change as a result of resizing"));
     }
+    if !is_supported(old) {
+        errors.push(FieldError::forbidden(&path, "Pod running on node without support for resize"));
+    }
+    let pairs = |name| list(spec, name).iter().zip(list(old_spec, name)).enumerate();
+    for name in ["initContainers", "containers"] {
+        for (index, (after, before)) in pairs(name) {
+            if name == "containers" || restart_rules::is_sidecar(before) {
+                let path = path.child(name).index(index).child("resources");
+                check_removed(errors, &path, field(after, "resources"), field(before, "resources"));
+            }
+        }
+    }
+    let mut refuse = |why| errors.push(FieldError::forbidden(&path, why));
+    for (_, (after, before)) in pairs("containers") {
+        if !differs_in_amounts_only(field(after, "resources"), field(before, "resources")) {
+            refuse("only cpu and memory resources are mutable");
+        }
+    }
+    for (_, (after, before)) in pairs("initContainers") {
+        if !restart_rules::is_sidecar(before) {
+            if after != before {
+                refuse("resources for non-sidecar init containers are immutable");
+            }
+        } else if !differs_in_amounts_only(field(after, "resources"), field(before, "resources")) {
+            refuse("only cpu and memory resources for sidecar containers are mutable");
+        }
+    }
 }
 
-fn check_amounts(errors: &mut ErrorList, path: &Path, after: &Value, before: &Value) {
+/// What is asked for or limited stays so, if by another amount.
+fn check_removed(errors: &mut ErrorList, path: &Path, after: &Value, before: &Value) {
     for (kind, word) in [("requests", "resource requests"), ("limits", "resource limits")] {
-        let path = path.child(kind);
-        let (now, was) = (field(after, kind), field(before, kind));
-        if RESIZABLE.iter().any(|name| some(was, name).is_some() && some(now, name).is_none()) {
-            errors.push(FieldError::forbidden(&path, format!("{word} cannot be removed")));
-        }
-        let others = |amounts: &Value| -> Vec<(String, Value)> {
-            let all = amounts.as_object().into_iter().flatten();
-            all.filter(|(name, _)| !RESIZABLE.contains(&name.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
-        };
-        if others(now) != others(was) {
-            errors.push(FieldError::forbidden(&Path::new("spec"), "only cpu and memory resources are mutable"));
+        if entries(before, kind).any(|(name, _)| some(field(after, kind), name).is_none()) {
+            errors.push(FieldError::forbidden(&path.child(kind), format!("{word} cannot be removed")));
         }
     }
-    if field(after, "claims") != field(before, "claims") {
-        errors.push(FieldError::forbidden(&Path::new("spec"), "only cpu and memory resources are mutable"));
-    }
+}
+
+/// Whether two sets of resources are the same apart from CPU and memory.
+fn differs_in_amounts_only(after: &Value, before: &Value) -> bool {
+    let others = |resources, kind| entries(resources, kind).filter(|(name, _)| !RESIZABLE.contains(&name.as_str()));
+    field(after, "claims") == field(before, "claims")
+        && ["requests", "limits"].iter().all(|kind| others(after, kind).eq(others(before, kind)))
 }
 
 /// Whether the pod's kubelet says what its containers have; one that runs none yet is not asked.
