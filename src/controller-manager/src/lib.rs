@@ -6,6 +6,7 @@
 //! the controller's own writes, so nothing is created twice. Nothing makes progress by a timer; time is only waited for where
 //! the API speaks of time (deadlines, schedules, back-off).
 
+mod bootstraptoken;
 mod clusterroleaggregation;
 mod cronjob;
 mod daemonset;
@@ -28,6 +29,7 @@ mod nodes;
 mod persistentvolume;
 mod podgc;
 pub mod pods;
+mod preconditions;
 mod pvcprotection;
 mod pvprotection;
 mod replicaset;
@@ -35,6 +37,7 @@ mod resourcequota;
 mod revisions;
 mod rootcacertpublisher;
 mod serviceaccount;
+mod serviceaccounttoken;
 mod statefulset;
 mod tainteviction;
 mod ttl;
@@ -76,6 +79,8 @@ pub async fn run(config: Config, tasks: &Tasks) {
     let inventory = inventory::Inventory::start(&context);
     garbagecollector::start(&context, &inventory);
     namespace::start(&context, &inventory);
+    bootstraptoken::start(&context);
+    serviceaccounttoken::start(&context);
     persistentvolume::start(&context);
     ephemeralvolume::start(&context);
     pvcprotection::start(&context);
