@@ -95,12 +95,14 @@ impl Serve {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
+        // Signals are watched from before anybody knows that we serve: who knows may tell us to end at once.
+        let mut told = std::pin::pin!(futures::future::maybe_done(context::told_to_end()));
+        let _ = futures::poll!(told.as_mut());
         if let Some(number) = self.ready_fd {
             tell_ready(number)?;
         }
-        let mut watched = Ok(());
-        runtime.serve(async { watched = context::told_to_end().await }).await?;
-        watched
+        runtime.serve(told.as_mut()).await?;
+        told.take_output().unwrap_or(Ok(()))
     }
 
     fn registries(&self) -> Result<Registries, CliError> {
