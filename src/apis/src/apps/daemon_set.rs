@@ -67,8 +67,8 @@ impl Kind for DaemonSet {
         check(errors, field(new, "spec"));
     }
 
-    fn warnings(&self, object: &Value, _old: Option<&Value>, warnings: &mut Vec<String>) {
-        workload::warn_of_template(object, warnings);
+    fn warnings(&self, object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+        workload::warn_of_template(object, old, warnings);
     }
 }
 

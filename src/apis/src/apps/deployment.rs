@@ -8,7 +8,7 @@ use crate::{
     checks,
     core::pod_template,
     golang::{Shape, Struct},
-    json::{default, field, has, int, text, with},
+    json::{default, field, has, int, keep, text, with},
     kind::Kind,
 };
 
@@ -44,7 +44,11 @@ impl Kind for Deployment {
         with(object, "spec", |spec| pod_template::drop_disabled(spec, None));
     }
 
-    fn prepare_for_update(&self, _subresource: Option<&str>, new: &mut Value, old: &Value) {
+    fn prepare_for_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        if workload::is_status(subresource) {
+            with(new, "metadata", |metadata| keep(metadata, field(old, "metadata"), "labels"));
+            return;
+        }
         with(new, "spec", |spec| pod_template::drop_disabled(spec, Some(field(old, "spec"))));
     }
 

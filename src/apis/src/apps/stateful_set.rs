@@ -113,6 +113,15 @@ impl Kind for StatefulSet {
 
     fn warnings(&self, object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
         workload::warn(object, old, warnings);
+        let spec = field(object, "spec");
+        for (index, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
+            let path = Path::new("spec").child("volumeClaimTemplates").index(index);
+            pod::claim_warnings(&path, field(claim, "spec"), warnings);
+        }
+        if int(spec, "revisionHistoryLimit").is_some_and(|limit| limit < 0) {
+            let why = "a negative value retains all historical revisions; a value >= 0 is recommended";
+            warnings.push(format!("spec.revisionHistoryLimit: {why}"));
+        }
     }
 }
 

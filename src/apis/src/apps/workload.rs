@@ -2,7 +2,7 @@
 
 use apimachinery::{
     field::{ErrorKind, ErrorList, FieldError, Path},
-    names,
+    meta, names,
     selectors::LabelSelector,
 };
 use serde_json::Value;
@@ -150,18 +150,25 @@ pub(crate) fn rolling_defaults(spec: &mut Value, name: &str, values: &[(&str, Va
     }
 }
 
-/// Warnings about a workload's name (of a new one) and its template.
+/// Warnings about a workload's name, when it is new, and about its template, when that or anything else that is wanted is.
 pub(crate) fn warn(object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
     if old.is_none() {
         pod::names_warning(object, warnings);
     }
-    warn_of_template(object, warnings);
+    warn_of_template(object, old, warnings);
+}
+
+/// Whether anything that is wanted is new.
+pub(crate) fn is_news(object: &Value, old: Option<&Value>) -> bool {
+    old.is_none_or(|old| meta::generation(old) != meta::generation(object))
 }
 
 /// Warnings about the template of a workload.
-pub(crate) fn warn_of_template(object: &Value, warnings: &mut Vec<String>) {
-    let template = field(field(object, "spec"), "template");
-    pod::spec_warnings(&Path::new("spec").child("template"), template, warnings);
+pub(crate) fn warn_of_template(object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    if is_news(object, old) {
+        let template = field(field(object, "spec"), "template");
+        pod::spec_warnings(&Path::new("spec").child("template"), template, warnings);
+    }
 }
 
 /// Whether a status update.

@@ -81,7 +81,9 @@ impl Kind for CronJob {
         }
         let spec = field(object, "spec");
         let path = Path::new("spec").child("jobTemplate").child("spec");
-        job::spec_warnings(&path, field(field(spec, "jobTemplate"), "spec"), warnings);
+        if workload::is_news(object, old) {
+            job::spec_warnings(&path, field(field(spec, "jobTemplate"), "spec"), warnings);
+        }
         if text(spec, "schedule").contains("TZ") {
             warnings.push(
                 "CRON_TZ or TZ used in spec.schedule is not officially supported, see \

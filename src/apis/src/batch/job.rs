@@ -112,7 +112,9 @@ impl Kind for Job {
         if old.is_none() {
             pod::names_warning(object, warnings);
         }
-        spec_warnings(&Path::new("spec"), field(object, "spec"), warnings);
+        if workload::is_news(object, old) {
+            spec_warnings(&Path::new("spec"), field(object, "spec"), warnings);
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use self::{
     features::drop_disabled,
     resources::quality,
     spec::{Options, check_spec},
-    warnings::{names_warning, spec_warnings},
+    warnings::{claim_warnings, names_warning, spec_warnings},
 };
 use crate::{
     json::{default, field, has, int, list, set, text, with},

@@ -189,9 +189,9 @@ fn what_is_unwise_is_allowed_with_a_warning() {
         crate::warnings("", "Pod", &object),
         [
             "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
-            "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
             "spec.containers[0].resources.limits[memory]: fractional byte value \"1m\" is invalid, must be an integer",
             "spec.containers[0].resources.requests[memory]: fractional byte value \"1m\" is invalid, must be an integer",
+            "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
         ]
     );
 }
