@@ -67,7 +67,7 @@ pub fn to_storage(resource: &Resource, object: Value) -> Value {
     } else if is_needed(resource) {
         rename(&mut object, |(core, new)| (new, core));
         object["apiVersion"] = "v1".into();
-        target = Target { group: String::new(), version: "v1".into(), kind: "Event".into() };
+        target = Target { group: String::new(), version: "v1".into(), kind: "Event".into(), custom: None };
     }
     canonical(&target, object)
 }

@@ -102,7 +102,9 @@ impl Resource {
     pub fn cache(&self, cacher: &Cacher) -> Arc<ResourceCache> {
         let (group, name) = strategy::storage_of(&self.group, &self.name);
         let cache = cacher.resource(group, name);
-        cache.expect("the cache has every built-in resource from its start, and a custom one before it is served, for good")
+        cache.expect(
+            "the cache has every built-in resource from its start, and a custom one before it is served, for good",
+        )
     }
 }
 
@@ -182,7 +184,8 @@ impl Table {
 
     /// The resources that are not built in.
     pub fn custom(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        let versions = self.groups.iter().flat_map(|(group, versions)| versions.iter().map(move |version| (group, version)));
+        let versions =
+            self.groups.iter().flat_map(|(group, versions)| versions.iter().map(move |version| (group, version)));
         versions
             .flat_map(|(group, version)| self.resources(group, version))
             .filter(|resource| resource.custom.is_some())

@@ -1,12 +1,15 @@
 //! Objects and the schemas of their kinds.
 
-use apimachinery::schema::{Schema, Tree, builtin, decode};
+use apimachinery::schema::{Schema, Tree, builtin, custom, decode};
 use serde_json::Value;
 
 use crate::endpoints::body::Target;
 
-/// The schema of a kind that is built in.
+/// The schema of a kind, built in or custom.
 pub fn of(target: &Target) -> Option<Schema> {
+    if let Some(custom) = &target.custom {
+        return Some((*custom.compiled.0).clone());
+    }
     builtin::of(&target.group, &target.version, &target.kind)
 }
 
@@ -15,10 +18,10 @@ pub fn of(target: &Target) -> Option<Schema> {
 ///
 /// # Errors
 /// In the words of Go's decoder.
-pub fn check(group: &str, version: &str, kind: &str, json: &[u8], object: &mut Value) -> Result<Vec<String>, String> {
-    let Some(schema) = builtin::of(group, version, kind) else { return Ok(Vec::new()) };
+pub fn check(target: &Target, json: &[u8], object: &mut Value) -> Result<Vec<String>, String> {
+    let Some(schema) = of(target) else { return Ok(Vec::new()) };
     let tree: Tree = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    fill(&schema, tree, object)
+    fill(&schema, target.custom.is_some(), tree, object)
 }
 
 /// Brings an object that was put together here into canonical form; otherwise as [`check`].
@@ -28,11 +31,14 @@ pub fn check(group: &str, version: &str, kind: &str, json: &[u8], object: &mut V
 pub fn canonicalize(target: &Target, object: &mut Value) -> Result<Vec<String>, String> {
     let Some(schema) = of(target) else { return Ok(Vec::new()) };
     let tree = Tree::from(object.clone());
-    fill(&schema, tree, object)
+    fill(&schema, target.custom.is_some(), tree, object)
 }
 
-fn fill(schema: &Schema, tree: Tree, object: &mut Value) -> Result<Vec<String>, String> {
-    let mut decoded = decode::decode(schema, tree)?;
+fn fill(schema: &Schema, is_custom: bool, tree: Tree, object: &mut Value) -> Result<Vec<String>, String> {
+    let mut decoded = if is_custom { custom::decode(schema, tree)? } else { decode::decode(schema, tree)? };
+    if is_custom {
+        custom::fill_defaults(schema, &mut decoded.value);
+    }
     for field in ["apiVersion", "kind"] {
         if let Some(value) = object.get(field) {
             decoded.value[field] = value.clone();

@@ -148,7 +148,7 @@ async fn bad_bodies_are_refused_and_leave_nothing_behind() {
     let patch = format!("{CONFIG_MAPS}/a");
     cluster.call("POST", CONFIG_MAPS, Some(config_map("a"))).await;
     for (media, body, want) in [
-        ("application/apply-patch+yaml", "a: b", 415),
+        ("application/apply-patch+yaml", "a: [b", 400),
         ("application/unknown", "{}", 415),
         ("application/json-patch+json", "{}", 400),
         ("application/json-patch+json", "[{\"op\":\"remove\",\"path\":\"/nope\"}]", 422),
@@ -350,7 +350,8 @@ async fn a_custom_resource_lives_as_long_as_its_definition() {
     };
     until(&cluster, &format!("{DEFINITIONS}?watch=1"), established).await;
     // The table follows the condition: the first request that finds the resource ends the wait.
-    let widget = json!({"apiVersion": "example.test/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 2}});
+    let widget =
+        json!({"apiVersion": "example.test/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 2}});
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     let created = loop {
         let (status, created) = cluster.call("POST", widgets, Some(widget.clone())).await;
@@ -363,7 +364,8 @@ async fn a_custom_resource_lives_as_long_as_its_definition() {
     assert_eq!((created["kind"].as_str(), created["metadata"]["generation"].as_i64()), (Some("Widget"), Some(1)));
     let (_, changed) = cluster.call("PATCH", &format!("{widgets}/w/status"), Some(json!({"status": {"a": 1}}))).await;
     assert_eq!((&changed["status"], &changed["metadata"]["generation"]), (&json!({"a": 1}), &json!(1)));
-    let (_, changed) = cluster.call("PATCH", &format!("{widgets}/w"), Some(json!({"spec": {"size": 3}, "status": null}))).await;
+    let (_, changed) =
+        cluster.call("PATCH", &format!("{widgets}/w"), Some(json!({"spec": {"size": 3}, "status": null}))).await;
     assert_eq!((&changed["status"], &changed["metadata"]["generation"]), (&json!({"a": 1}), &json!(2)));
     let (_, list) = cluster.call("GET", widgets, None).await;
     assert_eq!((list["kind"].as_str(), list["items"][0]["spec"]["size"].as_i64()), (Some("WidgetList"), Some(3)));

@@ -79,7 +79,13 @@ async fn authenticated(
 ) -> Result<Response<Body>, Box<Status>> {
     let user = match request.extensions_mut().remove::<UserInfo>() {
         Some(user) => user,
-        None => authenticate(&core, &request)?,
+        None => match authenticate(&core, &request) {
+            Ok(user) => user,
+            Err(_) => {
+                core.cacher.fresh().await?;
+                authenticate(&core, &request)?
+            }
+        },
     };
     // What proves the identity is of no use behind this point, and must not leak into what is proxied.
     request.headers_mut().remove(header::AUTHORIZATION);
@@ -96,7 +102,12 @@ async fn authenticated(
         };
         Some(permit)
     };
-    authorize::require(&core, &attributes(&info, &user))?;
+    let asked = attributes(&info, &user);
+    if authorize::require(&core, &asked).is_err() {
+        // What was acknowledged before the request came counts, also where the cache has not seen it yet.
+        core.cacher.fresh().await?;
+        authorize::require(&core, &asked)?;
+    }
     let context = Context { info, user, uri: request.uri().clone(), headers: request.headers().clone(), warnings };
     let answer = endpoints::route(&core, context, request).await;
     drop(permit);

@@ -39,7 +39,8 @@ pub fn hold(definition: &mut Value, now: jiff::Timestamp) {
     if !definition["status"].is_object() {
         definition["status"] = json!({});
     }
-    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will be issued as soon as possible";
+    let message =
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will be issued as soon as possible";
     let pending = ("True", "InstanceDeletionPending", message.to_owned());
     set_condition(&mut definition["status"], "Terminating", pending, &meta::time(now));
 }
@@ -167,8 +168,11 @@ fn status_of(core: &Core, definition: &Value, all: &[Arc<Entry>]) -> Value {
             _ => strings(&names, &format!("/{field}")),
         };
         let taken = if of_kind { &used.kinds } else { &used.names };
-        let conflicts: Vec<String> =
-            wanted.iter().filter(|name| taken.contains(name)).map(|name| format!("{name:?} is already in use")).collect();
+        let conflicts: Vec<String> = wanted
+            .iter()
+            .filter(|name| taken.contains(name))
+            .map(|name| format!("{name:?} is already in use"))
+            .collect();
         if conflicts.is_empty() {
             accepted[field] = names[field].clone();
         } else {
@@ -231,9 +235,7 @@ fn set_condition(status: &mut Value, kind: &str, (state, reason, message): (&str
         status["conditions"] = json!([]);
     }
     let Some(conditions) = status["conditions"].as_array_mut() else { return };
-    let wanted = |since: Value| {
-        json!({"type": kind, "status": state, "reason": reason, "message": message, "lastTransitionTime": since})
-    };
+    let wanted = |since: Value| json!({"type": kind, "status": state, "reason": reason, "message": message, "lastTransitionTime": since});
     match conditions.iter_mut().find(|condition| condition["type"] == kind) {
         Some(present) => {
             let since = if present["status"] == state { present["lastTransitionTime"].clone() } else { now.into() };

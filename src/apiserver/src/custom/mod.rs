@@ -15,6 +15,7 @@ mod table;
 
 use std::sync::Arc;
 
+use apimachinery::schema::{self, Schema};
 use serde_json::Value;
 
 pub use self::{
@@ -32,8 +33,8 @@ pub struct Custom {
     pub list_kind: String,
     /// The schema of its objects.
     pub schema: Option<Arc<Value>>,
-    /// Whether unknown fields are kept everywhere.
-    pub preserves_unknown: bool,
+    /// The same, as objects are held against it.
+    pub compiled: Compiled,
     /// Whether `status` is a side of its own.
     pub has_status: bool,
     /// Where the numbers of `scale` lie.
@@ -49,6 +50,19 @@ pub struct Custom {
     /// Whether the definition is going away.
     pub is_terminating: bool,
 }
+
+/// A schema made of a definition's.
+#[derive(Debug, Clone)]
+pub struct Compiled(pub Arc<Schema>);
+
+/// It follows from the definition, which is compared instead.
+impl PartialEq for Compiled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Compiled {}
 
 /// Where the numbers of `scale` lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,11 +146,15 @@ pub fn resources(definition: &Value) -> Vec<Resource> {
             let path = text(field, "/jsonPath");
             Some((path.trim_start_matches('.').to_owned(), JsonPath::parse(path)?))
         });
+        let schema = version.pointer("/schema/openAPIV3Schema").cloned().map(Arc::new);
+        let keeps_unknown = definition["spec"]["preserveUnknownFields"] == true;
+        let any = Arc::new(serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+        let compiled = schema::custom::compile(schema.as_ref().unwrap_or(&any), keeps_unknown);
         let custom = Custom {
             definition: text(definition, "/metadata/name").to_owned(),
             list_kind: list_kind.clone(),
-            schema: version.pointer("/schema/openAPIV3Schema").cloned().map(Arc::new),
-            preserves_unknown: definition["spec"]["preserveUnknownFields"] == true,
+            schema,
+            compiled: Compiled(Arc::new(compiled)),
             has_status: sub("status").is_some(),
             scale,
             columns: table::columns(version),

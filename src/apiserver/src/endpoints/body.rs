@@ -1,5 +1,7 @@
 //! Bodies: read within a bound, decoded from JSON or YAML, checked against the kind's schema.
 
+use std::sync::Arc;
+
 use apimachinery::status::Status;
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use super::{
     options::FieldValidation,
     protobuf::{self, ProtobufError},
 };
-use crate::{core::Core, fail, resources::Resource, schemas};
+use crate::{core::Core, custom::Custom, fail, resources::Resource, schemas};
 
 /// Bytes of a body at most.
 pub const LIMIT: usize = 3 * 1024 * 1024;
@@ -21,7 +23,7 @@ pub const LIMIT: usize = 3 * 1024 * 1024;
 const SUMMARY: usize = 30;
 
 /// The kind that a body is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// Its group.
     pub group: String,
@@ -29,12 +31,19 @@ pub struct Target {
     pub version: String,
     /// Its kind.
     pub kind: String,
+    /// What its definition says, of a kind that is not built in.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Target {
     /// The kind of a resource.
     pub fn of(resource: &Resource) -> Self {
-        Self { group: resource.group.clone(), version: resource.version.clone(), kind: resource.kind.clone() }
+        Self {
+            group: resource.group.clone(),
+            version: resource.version.clone(),
+            kind: resource.kind.clone(),
+            custom: resource.custom.clone(),
+        }
     }
 
     /// `group/version` as objects write it.
@@ -88,7 +97,8 @@ pub fn decode_options(headers: &HeaderMap, bytes: &Bytes) -> Result<Option<Value
     if bytes.is_empty() {
         return Ok(None);
     }
-    let target = Target { group: "meta.k8s.io".into(), version: "v1".into(), kind: "DeleteOptions".into() };
+    let target =
+        Target { group: "meta.k8s.io".into(), version: "v1".into(), kind: "DeleteOptions".into(), custom: None };
     let json = match negotiate::body_type(headers) {
         Some(BodyType::Json) => bytes.clone(),
         Some(BodyType::Yaml) => to_json(bytes).map_err(|why| Box::new(unrecognized(&target, &why, bytes)))?,
@@ -127,7 +137,8 @@ pub fn to_json(bytes: &Bytes) -> Result<Bytes, String> {
 fn go_yaml(error: &serde_yaml_ng::Error) -> String {
     let text = error.to_string();
     let (problem, context) = text.split_once(", while ").unwrap_or((&text, ""));
-    let place = |text: &str| text.rsplit_once(" at line ").and_then(|(_, place)| place.split(' ').next()?.parse::<u64>().ok());
+    let place =
+        |text: &str| text.rsplit_once(" at line ").and_then(|(_, place)| place.split(' ').next()?.parse::<u64>().ok());
     let what = problem.rsplit_once(" at line ").map_or(problem, |(what, _)| what);
     let scans = u64::from(context.starts_with("scanning"));
     let lines = [place(context), place(problem)].into_iter().flatten().map(|line| line.saturating_sub(1));
@@ -212,7 +223,7 @@ fn check(
             format!("{} in version {:?} cannot be handled as a {}: {why}", target.kind, target.version, target.kind);
         Box::new(fail::bad_request(message))
     };
-    let problems = schemas::check(&target.group, &target.version, &target.kind, json, object).map_err(refuse)?;
+    let problems = schemas::check(target, json, object).map_err(refuse)?;
     match validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => problems.into_iter().for_each(|problem| warnings.add(problem)),

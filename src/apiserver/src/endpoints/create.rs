@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use admission::Operation;
+use apimachinery::schema;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::Value;
@@ -100,7 +101,10 @@ async fn attempt(
         None => apis::prepare_for_create(&resource.group, &resource.kind, &mut object),
     }
     let name = meta::text(&object, "name").to_owned();
-    let errors = apis::validate_create(&resource.group, &resource.kind, &object);
+    let mut errors = apis::validate_create(&resource.group, &resource.kind, &object);
+    if let Some(custom) = &resource.custom {
+        errors.extend(schema::custom::validate(&custom.compiled.0, &object));
+    }
     admit::refuse_invalid(resource, &name, &errors)?;
     for warning in apis::warnings(&resource.group, &resource.kind, &object) {
         context.warnings.add(warning);
@@ -125,7 +129,11 @@ async fn attempt(
         let stored = convert::to_storage(resource, candidate);
         let encoded = encoding::encode(&stored);
         let mut mutation = Mutation::default();
-        mutation.absent(key.clone()).put(key.clone(), encoded.stored().clone()).and(reservations.into_mutation()).and(charges);
+        mutation
+            .absent(key.clone())
+            .put(key.clone(), encoded.stored().clone())
+            .and(reservations.into_mutation())
+            .and(charges);
         match mutation.commit(&core.store).await.map_err(|error| Box::new(fail::store(&error)))? {
             Outcome::Done(revision) => {
                 let mut created = convert::from_storage(resource, stored);
@@ -141,7 +149,8 @@ async fn attempt(
             }
         }
     }
-    Err(fail::internal("what the object needs (an address, a port, a share of a quota) changed too often; try again").into())
+    Err(fail::internal("what the object needs (an address, a port, a share of a quota) changed too often; try again")
+        .into())
 }
 
 /// Makes the object's namespace that of the request.

@@ -206,7 +206,8 @@ mod tests {
     use super::*;
 
     fn patched(media: &str, patch: &str, validation: FieldValidation) -> Result<Value, Failure> {
-        let target = body::Target { group: String::new(), version: "v1".into(), kind: "ConfigMap".into() };
+        let target =
+            body::Target { group: String::new(), version: "v1".into(), kind: "ConfigMap".into(), custom: None };
         let present = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
         apply_patch(&target, media, &Bytes::from(patch.to_owned()), &present, validation, &Warnings::default())
     }

@@ -87,8 +87,7 @@ fn messages() -> &'static Messages {
                 continue;
             };
             let mut parts = field.split('\t');
-            let (Some(Ok(number)), Some(name), Some(code)) =
-                (parts.next().map(str::parse), parts.next(), parts.next())
+            let (Some(Ok(number)), Some(name), Some(code)) = (parts.next().map(str::parse), parts.next(), parts.next())
             else {
                 continue;
             };
@@ -457,7 +456,8 @@ mod tests {
     fn what_is_no_message_is_refused() {
         assert_eq!(decode(b"{}"), Err(ProtobufError::Prefix));
         let whole = body("v1", "ConfigMap", &field(1, b"x"));
-        for cut in 5..whole.len() {
+        // Without its last field it is whole as well, and says less.
+        for cut in (5..whole.len()).filter(|cut| *cut != whole.len() - 5) {
             assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
         }
         assert!(matches!(decode(&body("v1", "Nothing", b"")), Err(ProtobufError::Unknown { .. })));

@@ -92,7 +92,8 @@ fn requirements(resource: &Resource, selector: &FieldSelector) -> Result<Vec<Fie
     let mut requirements = Vec::new();
     for (field, equal, value) in selector.requirements() {
         let field = stored_field(&resource.group, field);
-        let custom = resource.custom.as_ref().and_then(|custom| custom.selectable.iter().find(|(name, _)| *name == field));
+        let custom =
+            resource.custom.as_ref().and_then(|custom| custom.selectable.iter().find(|(name, _)| *name == field));
         if let Some((_, path)) = custom {
             let path = Some(path.clone());
             requirements.push(FieldRequirement { field, value: value.to_owned(), equal, path });

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use admission::Operation;
+use apimachinery::schema;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::Value;
@@ -172,7 +173,10 @@ async fn attempt(
     }
     // A binding is not a client's change of the pod: what it sets was made, and checked, by `subresources::binding`.
     if side != Some("binding") {
-        let errors = apis::validate_update(&resource.group, &resource.kind, side, &new, &checked_old);
+        let mut errors = apis::validate_update(&resource.group, &resource.kind, side, &new, &checked_old);
+        if let Some(custom) = &resource.custom {
+            errors.extend(schema::custom::validate(&custom.compiled.0, &new));
+        }
         admit::refuse_invalid(resource, name, &errors)?;
     }
     for warning in apis::update_warnings(&resource.group, &resource.kind, side, &new, &checked_old) {

@@ -38,7 +38,9 @@ pub fn check(
                 return Ok(());
             }
             let mut rules = new["rules"].as_array().cloned().unwrap_or_default();
-            if new["aggregationRule"].is_object() && old.is_none_or(|old| old["aggregationRule"] != new["aggregationRule"]) {
+            if new["aggregationRule"].is_object()
+                && old.is_none_or(|old| old["aggregationRule"] != new["aggregationRule"])
+            {
                 // Whoever aggregates may come to hold everything.
                 rules.push(serde_json::json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
                 rules.push(serde_json::json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
@@ -117,7 +119,9 @@ fn compact(rules: Vec<Value>) -> Vec<Value> {
     let mut compacted: Vec<Value> = Vec::new();
     for rule in rules {
         let same = |other: &&mut Value| {
-            ["apiGroups", "resources", "resourceNames", "nonResourceURLs"].iter().all(|field| other[*field] == rule[*field])
+            ["apiGroups", "resources", "resourceNames", "nonResourceURLs"]
+                .iter()
+                .all(|field| other[*field] == rule[*field])
         };
         match compacted.iter_mut().find(same) {
             Some(present) => {
@@ -142,8 +146,7 @@ fn described(rule: &Value) -> String {
         ("ResourceNames", "resourceNames"),
         ("Verbs", "verbs"),
     ] {
-        let items: Vec<&str> =
-            rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let items: Vec<&str> = rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if !items.is_empty() {
             parts.push(format!("{name}:{}", quoted(&items)));
         }

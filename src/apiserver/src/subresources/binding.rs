@@ -19,7 +19,7 @@ use crate::{
 pub async fn bind(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>, request: Request<Body>) -> Answer {
     let options = WriteOptions::of(&context.uri, "CreateOptions")?;
     let bytes = body::read(request).await?;
-    let target = body::Target { group: String::new(), version: "v1".into(), kind: "Binding".into() };
+    let target = body::Target { group: String::new(), version: "v1".into(), kind: "Binding".into(), custom: None };
     let binding = body::decode(core, &target, &context.headers, &bytes, options.field_validation, &context.warnings)?;
     bind_with(core, context, resource, &binding, &options).await
 }

@@ -34,7 +34,7 @@ const DISRUPTED_MAX: usize = 2000;
 pub async fn evict(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>, request: Request<Body>) -> Answer {
     let write = WriteOptions::of(&context.uri, "CreateOptions")?;
     let bytes = body::read(request).await?;
-    let target = body::Target { group: "policy".into(), version: "v1".into(), kind: "Eviction".into() };
+    let target = body::Target { group: "policy".into(), version: "v1".into(), kind: "Eviction".into(), custom: None };
     let eviction = body::decode(core, &target, &context.headers, &bytes, write.field_validation, &context.warnings)?;
     let info = &context.info;
     let given = meta::text(&eviction, "name");
@@ -106,7 +106,8 @@ async fn charge_budget(core: &Core, pod: &Entry, namespace: &str, dry_run: bool)
             [] => return Ok(()),
             [budget] => *budget,
             _ => {
-                let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+                let why =
+                    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
                 return Err(fail::unknown(why).into());
             }
         };
@@ -130,9 +131,10 @@ fn charged(budget: &Value, pod: &Value, now: jiff::Timestamp) -> Result<Option<V
     let name = meta::text(budget, "name");
     let number = |field: &str| budget.pointer(&format!("/status/{field}")).and_then(Value::as_i64).unwrap_or(0);
     let conditions = |object: &Value| object.pointer("/status/conditions").and_then(Value::as_array).cloned();
-    let is_ready = conditions(pod).into_iter().flatten().any(|condition| {
-        condition["type"] == "Ready" && condition["status"] == "True"
-    });
+    let is_ready = conditions(pod)
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
     if !is_ready {
         let always = budget.pointer("/spec/unhealthyPodEvictionPolicy") == Some(&json!("AlwaysAllow"));
         let healthy = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
@@ -150,7 +152,8 @@ fn charged(budget: &Value, pod: &Value, now: jiff::Timestamp) -> Result<Option<V
     if allowed < 0 {
         return forbidden("pdb disruptions allowed is negative");
     }
-    if budget.pointer("/status/disruptedPods").and_then(Value::as_object).is_some_and(|pods| pods.len() > DISRUPTED_MAX) {
+    if budget.pointer("/status/disruptedPods").and_then(Value::as_object).is_some_and(|pods| pods.len() > DISRUPTED_MAX)
+    {
         return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
     }
     if allowed == 0 {

@@ -24,7 +24,8 @@ use crate::{
 };
 
 /// Headers that are about one connection, and those that would tell a stranger who asks.
-const DROPPED: &[&str] = &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+const DROPPED: &[&str] =
+    &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
 /// What a proxied name says.
 #[derive(Debug, Clone, PartialEq, Eq)]

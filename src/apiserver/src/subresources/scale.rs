@@ -34,7 +34,7 @@ pub async fn scale(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
     let kind = if info.verb == "patch" { "PatchOptions" } else { "UpdateOptions" };
     let options = WriteOptions::of(&context.uri, kind)?;
     let bytes = body::read(request).await?;
-    let target = body::Target { group: "autoscaling".into(), version: "v1".into(), kind: "Scale".into() };
+    let target = body::Target { group: "autoscaling".into(), version: "v1".into(), kind: "Scale".into(), custom: None };
     let given = if info.verb == "update" {
         let given = body::decode(core, &target, &context.headers, &bytes, options.field_validation, &context.warnings)?;
         check(&given, &info.name)?;

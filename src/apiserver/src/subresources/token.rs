@@ -26,10 +26,15 @@ pub async fn request(core: &Arc<Core>, context: &Context, resource: &Arc<Resourc
     let presenter = Presenter::of(core, context, resource)?;
     let options = WriteOptions::of(&context.uri, "CreateOptions")?;
     let bytes = body::read(request).await?;
-    let target =
-        body::Target { group: "authentication.k8s.io".into(), version: "v1".into(), kind: "TokenRequest".into() };
+    let target = body::Target {
+        group: "authentication.k8s.io".into(),
+        version: "v1".into(),
+        kind: "TokenRequest".into(),
+        custom: None,
+    };
     let mut given = body::decode(core, &target, &context.headers, &bytes, options.field_validation, &context.warnings)?;
-    let review = Resource { group: target.group, version: target.version, kind: target.kind, ..Resource::clone(resource) };
+    let review =
+        Resource { group: target.group, version: target.version, kind: target.kind, ..Resource::clone(resource) };
     let manager = context.field_manager(options.field_manager.as_deref());
     managed_fields::on_create(&review, &mut given, &manager, core.clock.now());
     let info = &context.info;
