@@ -137,8 +137,3 @@ pub(crate) fn go_struct(object: &Value, names: &[&str]) -> String {
 pub(crate) fn invalid_go(path: &Path, shown: &str, detail: impl AsRef<str>) -> FieldError {
     FieldError::new(ErrorKind::Invalid, path, None, format!("{shown}: {}", detail.as_ref()))
 }
-
-/// A duplicate that is shown as `shown`.
-pub(crate) fn duplicate_go(path: &Path, shown: &str) -> FieldError {
-    FieldError::new(ErrorKind::Duplicate, path, None, shown)
-}

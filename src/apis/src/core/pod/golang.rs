@@ -17,10 +17,10 @@ pub(crate) fn show(spec: &Value) -> String {
     // Go keeps with the security context what the wire has beside it.
     for name in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"] {
         let value = field(&spec, name).clone();
-        if has(&spec, "securityContext") && !value.is_null() {
-            if let Some(context) = object_at(&mut spec, "securityContext") {
-                set(context, name, value);
-            }
+        if !value.is_null()
+            && let Some(context) = object_at(&mut spec, "securityContext")
+        {
+            set(context, name, value);
         }
     }
     if !has(&spec, "securityContext") {

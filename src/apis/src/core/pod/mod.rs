@@ -93,7 +93,7 @@ impl Kind for Pod {
     }
 
     fn validate_create(&self, object: &Value, errors: &mut ErrorList) {
-        let options = Options { pod: true, ..Options::default() };
+        let options = Options { pod: true };
         check(errors, object, &options);
         let spec = field(object, "spec");
         let path = Path::new("spec");
@@ -115,7 +115,7 @@ impl Kind for Pod {
     }
 
     fn validate_update(&self, subresource: Option<&str>, new: &Value, old: &Value, errors: &mut ErrorList) {
-        let options = Options::for_update(field(old, "spec"));
+        let options = Options { pod: true };
         match subresource {
             Some("status") => status::check_update(errors, new, old),
             Some("ephemeralcontainers") => {

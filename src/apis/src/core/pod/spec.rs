@@ -26,13 +26,6 @@ pub(crate) struct Options {
     pub(crate) pod: bool,
 }
 
-impl Options {
-    /// For a change of a pod whose spec is `old`.
-    pub(crate) fn for_update(_old: &Value) -> Self {
-        Self { pod: true }
-    }
-}
-
 /// What containers are read against.
 pub(crate) struct Scope<'a> {
     /// The volumes that are all right, by name.

@@ -238,7 +238,7 @@ fn check_ephemeral(errors: &mut ErrorList, path: &Path, source: &Value, _: &Opti
     metadata::annotations(field(meta, "annotations"), &meta_path.child("annotations"), errors);
     metadata::labels(field(meta, "labels"), &meta_path.child("labels"), errors);
     for (name, word) in NOT_OF_A_TEMPLATE {
-        let nothing = |value: &Value| *value == Value::from("") || *name == "generation" && *value == Value::from(0);
+        let nothing = |value: &Value| value == "" || *name == "generation" && value == 0;
         if some(meta, name).is_some_and(|value| !nothing(value)) {
             errors.push(FieldError::forbidden(&meta_path.child(word), "cannot be set"));
         }
