@@ -5,13 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::resources::{is_huge_page, requests_of_containers};
 use crate::json::{
-    default, default_int, default_text, each, entries, field, flag, has, map, object_at, some, text, with,
+    default, default_int, default_text, each, entries, field, flag, has, map, object_at, set, some, text, with,
 };
 
 const LISTS: &[&str] = &["initContainers", "containers", "ephemeralContainers"];
 
 /// Fills in a pod's own spec, or that of a template.
 pub(crate) fn spec_defaults(spec: &mut Value) {
+    account_names(spec);
     default_text(spec, "dnsPolicy", "ClusterFirst");
     default_text(spec, "restartPolicy", "Always");
     if flag(spec, "hostNetwork") {
@@ -28,6 +29,16 @@ pub(crate) fn spec_defaults(spec: &mut Value) {
     each(spec, "volumes", volume_defaults);
     with(spec, "overhead", round_amounts);
     with(spec, "resources", resources_defaults);
+}
+
+/// The account has two names on the wire, of which the older one follows the newer.
+fn account_names(spec: &mut Value) {
+    let (name, old) = (text(spec, "serviceAccountName"), text(spec, "serviceAccount"));
+    let name = if name.is_empty() { old } else { name }.to_owned();
+    if !name.is_empty() {
+        set(spec, "serviceAccount", name.as_str());
+        set(spec, "serviceAccountName", name);
+    }
 }
 
 /// Fills in what only a pod has, and no template: requests are what is allowed, where nothing less is asked for.

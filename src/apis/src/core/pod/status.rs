@@ -85,8 +85,17 @@ pub(crate) fn check_update(errors: &mut ErrorList, new: &Value, old: &Value) {
         errors.push(FieldError::invalid(&path, text(first, "ip"), "must be equal to `hostIP`"));
     }
     check_addresses(errors, &host_path, host, list(old_status, "hostIPs"), true);
-    for name in ["containerStatuses", "initContainerStatuses"] {
-        check_health(errors, &path.child(name), list(status, name));
+    for name in STATUSES {
+        check_users(errors, &path.child(name), list(status, name), spec);
+    }
+    for (name, of) in [("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")] {
+        check_devices(errors, &path.child(name), list(status, name), list(spec, of));
+    }
+    for (index, container) in list(status, STATUSES[2]).iter().enumerate() {
+        if !list(container, "allocatedResourcesStatus").is_empty() {
+            let path = path.child(STATUSES[2]).index(index).child("allocatedResourcesStatus");
+            errors.push(FieldError::forbidden(&path, "must not be specified in container status"));
+        }
     }
 }
 
@@ -206,14 +215,41 @@ fn check_addresses(errors: &mut ErrorList, path: &Path, addresses: &[Value], sto
     }
 }
 
-/// How the devices of containers are.
-fn check_health(errors: &mut ErrorList, path: &Path, containers: &[Value]) {
+/// As whom containers run.
+fn check_users(errors: &mut ErrorList, path: &Path, containers: &[Value], spec: &Value) {
+    let windows = text(field(spec, "os"), "name") == "windows";
     for (index, container) in containers.iter().enumerate() {
-        for (at, resource) in list(container, "allocatedResourcesStatus").iter().enumerate() {
-            let path = path.index(index).child("allocatedResourcesStatus").index(at).child("resources");
+        let path = path.index(index).child("linux");
+        let Some(user) = some(field(container, "user"), "linux") else { continue };
+        if windows {
+            errors.push(FieldError::forbidden(&path, "cannot be set for a windows pod"));
+            continue;
+        }
+        for name in ["uid", "gid"] {
+            let id = int(user, name).unwrap_or_default();
+            checks::invalid(errors, &path.child(name), id, names::is_valid_user_id(id));
+        }
+        for (index, group) in list(user, "supplementalGroups").iter().enumerate() {
+            let group = group.as_i64().unwrap_or_default();
+            let problems = names::is_valid_user_id(group);
+            checks::invalid(errors, &path.child("supplementalGroups").index(index), group, problems);
+        }
+    }
+}
+
+/// How the devices of containers are, which are those that the containers asked for.
+fn check_devices(errors: &mut ErrorList, path: &Path, statuses: &[Value], containers: &[Value]) {
+    for (index, status) in statuses.iter().enumerate() {
+        // A status may be of a container that is not there.
+        let container = containers.iter().find(|container| text(container, "name") == text(status, "name"));
+        for (at, resource) in list(status, "allocatedResourcesStatus").iter().enumerate() {
+            let path = path.index(index).child("allocatedResourcesStatus").index(at);
+            if let Some(container) = container {
+                check_device_name(errors, &path.child("name"), text(resource, "name"), field(container, "resources"));
+            }
             let mut seen = HashSet::new();
             for (index, device) in list(resource, "resources").iter().enumerate() {
-                let path = path.index(index);
+                let path = path.child("resources").index(index);
                 let health = text(device, "health");
                 checks::one_of(errors, &path.child("health"), health, &["Healthy", "Unhealthy", "Unknown"]);
                 let id = text(device, "resourceID");
@@ -222,5 +258,26 @@ fn check_health(errors: &mut ErrorList, path: &Path, containers: &[Value]) {
                 }
             }
         }
+    }
+}
+
+fn check_device_name(errors: &mut ErrorList, path: &Path, name: &str, resources: &Value) {
+    let (known, why) = match name.strip_prefix("claim:") {
+        Some(rest) => {
+            let mut claims = list(resources, "claims").iter();
+            let known = claims.any(|claim| match text(claim, "request") {
+                "" => text(claim, "name") == rest,
+                request => rest.split_once('/') == Some((text(claim, "name"), request)),
+            });
+            let format = "'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty";
+            (known, format!("must match one of the container's resource claims in a format {format}"))
+        }
+        None => {
+            let why = "must match one of the container's resource requests".to_owned();
+            (has(field(resources, "requests"), name), why)
+        }
+    };
+    if !known {
+        errors.push(FieldError::invalid(path, name, why));
     }
 }

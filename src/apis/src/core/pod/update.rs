@@ -134,10 +134,12 @@ fn check_node_affinity(errors: &mut ErrorList, path: &Path, new: &Value, old: &V
         return;
     }
     for (index, (term, before)) in terms.iter().zip(before).enumerate() {
-        let kept = ["matchExpressions", "matchFields"].into_iter().all(|name| {
-            let (now, before) = (list(term, name), list(before, name));
-            now.len() >= before.len() && now[..before.len()] == *before
-        });
+        let empty = |term: &Value| ["matchExpressions", "matchFields"].iter().all(|name| list(term, name).is_empty());
+        let kept = (!empty(before) || empty(term))
+            && ["matchExpressions", "matchFields"].into_iter().all(|name| {
+                let (now, before) = (list(term, name), list(before, name));
+                now.len() >= before.len() && now[..before.len()] == *before
+            });
         if !kept {
             let why = "only additions are allowed (no mutations or deletions)";
             errors.push(FieldError::invalid(&path.index(index), term.clone(), why));

@@ -203,10 +203,6 @@ fn check_image(errors: &mut ErrorList, path: &Path, source: &Value, options: &Op
     if options.pod {
         checks::required(errors, &path.child("reference"), reference);
     }
-    if reference.trim() != reference {
-        let why = "must not have leading or trailing whitespace";
-        errors.push(FieldError::invalid(&path.child("reference"), reference, why));
-    }
     checks::required_one_of(errors, &path.child("pullPolicy"), text(source, "pullPolicy"), PULL_POLICIES);
 }
 
