@@ -149,7 +149,7 @@ async fn attempt(
     };
     let conditional = check_version(resource, &new, &old, entry.revision, matches!(candidate, Candidate::Made(_)))?;
     let uid = meta::text(&new, "uid");
-    if !uid.is_empty() && uid != meta::text(&old, "uid") {
+    if matches!(candidate, Candidate::Given(_)) && !uid.is_empty() && uid != meta::text(&old, "uid") {
         let why =
             format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::text(&old, "uid"));
         return Err(fail::conflict(&resource.group, &resource.name, name, &why).into());

@@ -66,14 +66,21 @@ pub fn generated(base: &str, suffix: &str) -> String {
     format!("{}{suffix}", &base[..end])
 }
 
-/// Takes over from `old` what no update may change.
+/// Takes over from `old` what an update cannot say otherwise, and what it leaves out; a change of the rest is for validation to refuse.
 pub fn carry_over(new: &mut Value, old: &Value) {
-    for field in
-        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"]
-    {
-        match old.get("metadata").and_then(|metadata| metadata.get(field)) {
-            Some(value) => set(new, field, value.clone()),
+    let of_old = |field: &str| old.get("metadata").and_then(|metadata| metadata.get(field)).cloned();
+    for field in ["creationTimestamp", "generation"] {
+        match of_old(field) {
+            Some(value) => set(new, field, value),
             None => remove(new, field),
+        }
+    }
+    if let Some(value) = of_old("deletionTimestamp") {
+        set(new, "deletionTimestamp", value);
+    }
+    for field in ["uid", "deletionGracePeriodSeconds"] {
+        if let Some(value) = of_old(field) {
+            metadata(new).entry(field).or_insert(value);
         }
     }
 }
@@ -103,10 +110,10 @@ mod tests {
 
     #[test]
     fn an_update_cannot_change_what_the_server_keeps() {
-        let old = json!({"metadata": {"uid": "a", "generation": 2}});
-        let mut new = json!({"metadata": {"uid": "b", "deletionTimestamp": "x", "name": "n"}});
+        let old = json!({"metadata": {"uid": "a", "generation": 2, "deletionTimestamp": "x"}});
+        let mut new = json!({"metadata": {"generation": 7, "deletionTimestamp": "y", "name": "n"}});
         carry_over(&mut new, &old);
-        assert_eq!(new, json!({"metadata": {"uid": "a", "generation": 2, "name": "n"}}));
+        assert_eq!(new, json!({"metadata": {"uid": "a", "generation": 2, "deletionTimestamp": "x", "name": "n"}}));
     }
 
     #[test]

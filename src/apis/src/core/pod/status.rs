@@ -26,6 +26,8 @@ pub(crate) fn prepare(new: &mut Value, old: &Value) {
     if let (Some(_), Some(metadata)) = (old.get("metadata"), new.get_mut("metadata")) {
         // Old kubelets send owners that they have not understood.
         keep(metadata, field(old, "metadata"), "ownerReferences");
+        // Nor does a status end a pod.
+        keep(metadata, field(old, "metadata"), "deletionTimestamp");
     }
     let quality = text(field(old, "status"), "qosClass").to_owned();
     with(new, "status", |status| {
