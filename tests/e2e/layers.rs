@@ -49,6 +49,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["server", "agent", "runtime", "images", "cri", "kubelet", "apimachinery", "component-base"]),
     ("coracle", &["cli"]),
     ("bench", &[]),
+    ("base2histogram", &[]),
 ];
 
 /// Libraries that only these crates may name.
