@@ -73,11 +73,11 @@ pub fn to_storage(resource: &Resource, object: Value) -> Value {
 }
 
 /// The canonical form of an object that was decoded before, and in which whatever was set since has the right type.
-fn canonical(target: &Target, mut object: Value) -> Value {
-    if let Err(why) = schemas::canonicalize(target, &mut object) {
+fn canonical(target: &Target, object: Value) -> Value {
+    schemas::stored(target, object.clone()).unwrap_or_else(|why| {
         tracing::error!(kind = target.kind, why, "an object was changed into one that its schema does not allow");
-    }
-    object
+        object
+    })
 }
 
 fn rename(object: &mut Value, direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str)) {

@@ -39,6 +39,14 @@ pub fn on_update(
     now: Timestamp,
 ) {
     let Some(schema) = schema_of(resource) else { return };
+    if side == Some("binding") {
+        // Who binds a pod writes no fields of it; the server does.
+        match old.pointer("/metadata/managedFields") {
+            Some(owners) => meta::set(object, "managedFields", owners.clone()),
+            None => meta::remove(object, "managedFields"),
+        }
+        return;
+    }
     let api_version = resource.api_version();
     let request = Request { schema: &schema, api_version: &api_version, side, manager, now };
     structured::update(&request, object, old);

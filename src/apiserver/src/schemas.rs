@@ -34,6 +34,22 @@ pub fn canonicalize(target: &Target, object: &mut Value) -> Result<Vec<String>, 
     fill(&schema, target.custom.is_some(), tree, object)
 }
 
+/// The form in which an object of a built-in kind is kept.
+///
+/// # Errors
+/// As [`check`].
+pub fn stored(target: &Target, object: Value) -> Result<Value, String> {
+    let Some(schema) = builtin::of(&target.group, &target.version, &target.kind) else { return Ok(object) };
+    let identity = ["apiVersion", "kind"].map(|field| (field, object.get(field).cloned()));
+    let mut stored = decode::stored(&schema, Tree::from(object))?;
+    for (field, value) in identity {
+        if let Some(value) = value {
+            stored[field] = value;
+        }
+    }
+    Ok(stored)
+}
+
 fn fill(schema: &Schema, is_custom: bool, tree: Tree, object: &mut Value) -> Result<Vec<String>, String> {
     let mut decoded = if is_custom { custom::decode(schema, tree)? } else { decode::decode(schema, tree)? };
     if is_custom {
