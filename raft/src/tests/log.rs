@@ -95,3 +95,20 @@ async fn history_is_forgotten_when_it_is_old_and_then_it_is_quiet() {
     assert_eq!(store.raft.metrics().borrow_watched().last_log_index, last);
     store.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_restarts_often_purges_its_log_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..4 {
+        let store = open(folder.path()).await;
+        for n in 0..SHORT.per_snapshot / 2 {
+            put(&store, format!("{round}/{n}"), "x").await.unwrap();
+        }
+        store.close().await;
+    }
+    let store = open(folder.path()).await;
+    let purged = store.raft.wait(Some(Duration::from_secs(20)));
+    purged.metrics(|metrics| metrics.purged.is_some(), "purged").await.unwrap();
+    assert_eq!(all(&store).await.unwrap().len() as u64, 4 * (SHORT.per_snapshot / 2));
+    store.close().await;
+}
