@@ -200,7 +200,12 @@ pub fn update(request: &Request<'_>, object: &mut Value, old: &Value) {
 ///
 /// # Errors
 /// When it does not fit the schema, and, unless it is forced, when it changes what others own.
-pub fn apply(request: &Request<'_>, live: Option<&Value>, config: &Value, force: bool) -> Result<Applied, ApplyError> {
+pub(super) fn apply_once(
+    request: &Request<'_>,
+    live: Option<&Value>,
+    config: &Value,
+    force: bool,
+) -> Result<Applied, ApplyError> {
     if config.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(ApplyError::NamesOwners);
     }
@@ -389,7 +394,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{apply_once as apply, *};
     use crate::schema::builtin;
 
     struct Cluster {

@@ -7,9 +7,11 @@
 //! merge     one object merged into another, the paths in an object, an object without some of its paths
 //! validate  what cannot be applied
 //! managers  metadata.managedFields: creation, update, apply with conflicts
+//! last_applied  from kubectl's annotation to server-side apply
 //! ```
 
 mod compare;
+mod last_applied;
 mod managers;
 mod merge;
 mod set;
@@ -18,7 +20,8 @@ mod validate;
 
 pub use self::{
     compare::Difference,
-    managers::{Applied, ApplyError, Conflict, Request, apply, create, forget_times, update},
+    last_applied::apply,
+    managers::{Applied, ApplyError, Conflict, Request, create, forget_times, update},
     merge::{merge, paths_of, without},
     set::{FieldSet, Step},
     validate::validate,

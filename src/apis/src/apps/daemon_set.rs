@@ -21,6 +21,24 @@ static ROLLING: Struct =
 static STRATEGY: Struct =
     Struct(&[("Type", "type", Shape::Text), ("RollingUpdate", "rollingUpdate", Shape::Pointer(&ROLLING))]);
 
+/// Where `apps/v1` keeps the number of the template, for which it has no field.
+const GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(object: &Value) -> i64 {
+    let kept = field(field(object, "metadata"), "annotations").get(GENERATION).and_then(Value::as_str);
+    kept.and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+fn annotate(object: &mut Value, generation: i64) {
+    default(object, "metadata", json!({}));
+    with(object, "metadata", |metadata| {
+        default(metadata, "annotations", json!({}));
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.insert(GENERATION.to_owned(), generation.to_string().into());
+        }
+    });
+}
+
 pub(crate) struct DaemonSet;
 
 impl Kind for DaemonSet {
@@ -37,6 +55,8 @@ impl Kind for DaemonSet {
     }
 
     fn defaults(&self, _version: &str, object: &mut Value) {
+        let generation = template_generation(object);
+        annotate(object, generation);
         default(object, "spec", json!({}));
         with(object, "spec", |spec| {
             let values = [("maxUnavailable", json!(1)), ("maxSurge", json!(0))];
@@ -48,9 +68,13 @@ impl Kind for DaemonSet {
 
     fn prepare_for_create(&self, object: &mut Value) {
         with(object, "spec", |spec| pod_template::drop_disabled(spec, None));
+        annotate(object, 1);
     }
 
     fn prepare_for_update(&self, _subresource: Option<&str>, new: &mut Value, old: &Value) {
+        let template = |object: &Value| field(field(object, "spec"), "template").clone();
+        let changed = template(new) != template(old);
+        annotate(new, template_generation(old) + i64::from(changed));
         with(new, "spec", |spec| pod_template::drop_disabled(spec, Some(field(old, "spec"))));
     }
 
