@@ -34,3 +34,6 @@ pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// Annotation of an image that is "pulled": take it from this file of the node (a `.wasm` file or an OCI archive) and
 /// call it by the image's name. Coracle's own extension, behind `coracle image import`.
 pub const IMPORT_FILE: &str = "coracle.dev/import-file";
+/// Annotation of a pod: how many requests one instance of its HTTP components may serve, one after the other. Coracle's
+/// own extension; without it each request has an instance of its own.
+pub const REQUESTS_PER_INSTANCE: &str = "coracle.dev/requests-per-instance";

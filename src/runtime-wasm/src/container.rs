@@ -55,6 +55,9 @@ pub struct ContainerSpec {
     pub pod_ip: IpAddr,
     /// Where an HTTP component is served.
     pub http_port: u16,
+    /// How many requests one instance of an HTTP component serves, one after the other. With 1 no request sees what
+    /// another left behind; not every guest can serve more.
+    pub requests_per_instance: u32,
     /// How names are looked up.
     pub dns: DnsConfig,
     /// Its log file; without one what it writes is dropped.
@@ -97,6 +100,7 @@ pub struct Container {
     shared: Arc<Shared>,
     id: String,
     http_port: u16,
+    requests_per_instance: u32,
     linked: Arc<Linked>,
     environment: Arc<Environment>,
     stop: CancellationToken,
@@ -117,12 +121,13 @@ impl Container {
         } else {
             Vec::new()
         };
-        let (id, http_port) = (spec.id.clone(), spec.http_port);
+        let (id, http_port, requests_per_instance) = (spec.id.clone(), spec.http_port, spec.requests_per_instance);
         let environment = Arc::new(shared.environment(spec, preopens)?);
         Ok(Self {
             shared,
             id,
             http_port,
+            requests_per_instance,
             linked,
             environment,
             stop: CancellationToken::new(),
@@ -163,6 +168,7 @@ impl Container {
                     self.shared.engine.clone(),
                     program.clone(),
                     self.environment.clone(),
+                    self.requests_per_instance,
                     self.shared.slots.clone(),
                     self.stop.clone(),
                     self.kill.clone(),

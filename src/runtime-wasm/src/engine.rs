@@ -14,17 +14,18 @@ const MAPS_PER_GUEST: u64 = 6;
 /// What the rest of the process is left.
 const MAPS_RESERVED: u64 = 8000;
 const LINUX_MAPS_DEFAULT: u64 = 65_530;
-/// 47 bits of address space hold so many slots of four gibibytes, with room to spare.
-const GUESTS_MAX: u64 = 20_000;
+/// Every slot costs five microseconds of each start of the runtime, on which all pods of the node wait after a crash.
+/// Only running commands and requests under way hold one; whoever runs more says so.
+const GUESTS_MAX: u64 = 5_000;
 /// Tried in turn: a process whose address space is limited gets fewer slots rather than none.
 const FALLBACKS: [u32; 3] = [1000, 100, 10];
 
-/// How many guests may be alive at once by this host's settings.
+/// How many guests may be alive at once, unless told otherwise: as many as a process of this host may have maps for.
 pub fn guests_max() -> u32 {
     let maps = fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
     let maps: u64 = maps.unwrap_or(LINUX_MAPS_DEFAULT);
     let guests = (maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_GUEST).clamp(10, GUESTS_MAX);
-    u32::try_from(guests).expect("clamped to 20000 above")
+    u32::try_from(guests).expect("clamped to 5000 above")
 }
 
 /// An engine for at most `guests` guests at once, or fewer if the host has no room for so many; and how many.

@@ -1,8 +1,9 @@
 //! An HTTP component: a listener, and an instance for each request.
 //!
 //! No instance lives while nothing is asked. A request gets a fresh one (which costs some tens of microseconds), so
-//! that what one request leaves behind no other sees. How many run at once is bounded by the container, by its memory
-//! limit and by the node; what is beyond waits.
+//! that what one request leaves behind no other sees; a pod may ask to have an instance serve several, one after the
+//! other, which doubles the rate ([`crate::ContainerSpec::requests_per_instance`]). How many run at once is bounded by
+//! the container, by its memory limit and by the node; what is beyond waits.
 //!
 //! A guest that traps answers its own request with 500 and ends the container, as a crash would end a process: the
 //! kubelet starts it again. Other requests under way end with it.
@@ -27,7 +28,8 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
@@ -57,6 +59,8 @@ const CONCURRENCY_MAX: usize = 256;
 const WAITING_MAX: usize = 8192;
 /// How long a connection may stay open after its container ended, to take its last answer.
 const LINGER_MAX: Duration = Duration::from_secs(5);
+/// How long an instance that may serve again waits for that.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(1);
 /// When the process is out of descriptors, for example. Not on anybody's way: nothing can be accepted then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -67,6 +71,8 @@ pub(crate) struct HttpServer {
     engine: Engine,
     program: ProxyPre<Guest>,
     environment: Arc<Environment>,
+    requests_per_instance: u32,
+    idle: parking_lot::Mutex<Idle>,
     /// The node's slots for instances.
     slots: Arc<Semaphore>,
     permits: Semaphore,
@@ -79,11 +85,29 @@ pub(crate) struct HttpServer {
     failure: parking_lot::Mutex<Option<Ended>>,
 }
 
+/// One instance, which holds one of the node's slots.
+struct Live {
+    store: Store<Guest>,
+    proxy: Proxy,
+    served: u32,
+    idle_since: Instant,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// Instances between two requests, the longest idle first.
+#[derive(Default)]
+struct Idle {
+    instances: Vec<Live>,
+    /// Whether a task ends those that nobody asks.
+    swept: bool,
+}
+
 impl HttpServer {
     pub fn new(
         engine: Engine,
         program: ProxyPre<Guest>,
         environment: Arc<Environment>,
+        requests_per_instance: u32,
         slots: Arc<Semaphore>,
         stop: CancellationToken,
         kill: CancellationToken,
@@ -92,6 +116,8 @@ impl HttpServer {
             engine,
             program,
             environment,
+            requests_per_instance,
+            idle: parking_lot::Mutex::default(),
             slots,
             permits: Semaphore::new(CONCURRENCY_MAX),
             waiting: AtomicUsize::new(0),
@@ -203,41 +229,82 @@ impl HttpServer {
         }
     }
 
-    /// One request in an instance of its own. The answer goes out as soon as the guest sets it; the guest may go on
-    /// writing its body, and working after that.
+    /// One request in an instance that serves no other meanwhile. The answer goes out as soon as the guest sets it; the
+    /// guest may go on writing its body, and working after that.
     async fn call(
         self: Arc<Self>,
         request: Request<Incoming>,
         sender: oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>,
     ) {
         let Ok(_permit) = self.permits.acquire().await else { return };
-        let Ok(_slot) = self.slots.acquire().await else { return };
         let outcome = async {
-            let (mut store, proxy) = self.instance().await?;
+            let idle = self.idle.lock().instances.pop();
+            let mut live = match idle {
+                Some(live) => live,
+                None => self.instance().await?,
+            };
+            let Live { store, proxy, .. } = &mut live;
             let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
             let out = store.data_mut().http().new_response_outparam(sender)?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+            proxy.wasi_http_incoming_handler().call_handle(store, request, out).await?;
+            wasmtime::Result::Ok(live)
         }
         .await;
-        if let Err(error) = outcome {
-            self.fail(Ended::with_error(&error, &self.environment));
+        match outcome {
+            Ok(live) => self.keep(live),
+            Err(error) => self.fail(Ended::with_error(&error, &self.environment)),
         }
     }
 
-    /// A fresh instance; waits while the container's memory is taken by others.
-    async fn instance(&self) -> wasmtime::Result<(Store<Guest>, Proxy)> {
+    /// A fresh instance; waits while the node has no slot, and while the container's memory is taken by others.
+    async fn instance(&self) -> wasmtime::Result<Live> {
+        let slot = self.slots.clone().acquire_owned().await?;
         loop {
             let released = self.environment.budget.released();
             tokio::pin!(released);
             let mut store = self.environment.component_store(&self.engine)?;
             match self.program.instantiate_async(&mut store).await {
-                Ok(proxy) => return Ok((store, proxy)),
+                Ok(proxy) => return Ok(Live { store, proxy, served: 0, idle_since: Instant::now(), _slot: slot }),
                 Err(error) if error.is::<NoRoom>() => {}
                 Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
                 Err(error) => return Err(error),
             }
             drop(store);
             released.await;
+        }
+    }
+
+    /// Keeps an instance that has served for the next request, if it may serve another.
+    fn keep(self: &Arc<Self>, mut live: Live) {
+        live.served += 1;
+        if live.served >= self.requests_per_instance || self.stop.is_cancelled() {
+            return;
+        }
+        live.idle_since = Instant::now();
+        let mut idle = self.idle.lock();
+        idle.instances.push(live);
+        if !std::mem::replace(&mut idle.swept, true) {
+            tokio::spawn(self.clone().sweep());
+        }
+    }
+
+    /// Ends instances that were idle for too long, until there is none.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut idle = self.idle.lock();
+                let now = Instant::now();
+                let stopped = self.stop.is_cancelled();
+                idle.instances.retain(|live| !stopped && now < live.idle_since + IDLE_TIME_MAX);
+                let next = idle.instances.first().map(|live| live.idle_since + IDLE_TIME_MAX);
+                idle.swept = next.is_some();
+                next
+            };
+            let Some(next) = next else { return };
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
         }
     }
 

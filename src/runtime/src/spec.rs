@@ -1,6 +1,6 @@
 //! From a container in CRI's words and its image to what its guest is made of. Pure.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::HashMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use cri::{labels, v1};
 use images::{ImageRecord, ResolvedImage};
@@ -26,7 +26,7 @@ pub struct Surroundings<'a> {
 /// What the guest of container `id` is made of.
 ///
 /// # Errors
-/// When the container's ports cannot be read.
+/// When an annotation of the container or its pod cannot be read.
 pub fn guest_spec(
     id: &str,
     config: v1::ContainerConfig,
@@ -34,6 +34,7 @@ pub fn guest_spec(
     around: Surroundings<'_>,
 ) -> Result<ContainerSpec, String> {
     let http_port = http_port(&config)?;
+    let requests_per_instance = requests_per_instance(&around.sandbox.annotations)?;
     let limits = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()).map(limits).unwrap_or_default();
     let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
     let dns = around.sandbox.dns_config.clone().unwrap_or_default();
@@ -59,6 +60,7 @@ pub fn guest_spec(
         limits,
         pod_ip: around.pod_ip,
         http_port,
+        requests_per_instance,
         dns: DnsConfig::new(&dns.servers, &dns.searches, &dns.options),
         log_path: around.log_path,
     })
@@ -92,7 +94,7 @@ fn environment(image: &[String], own: Vec<v1::KeyValue>) -> Vec<(String, String)
         Some((name, value)) => (name.to_owned(), value.to_owned()),
         None => (pair.clone(), String::new()),
     });
-    let mut places = std::collections::HashMap::new();
+    let mut places = HashMap::new();
     let mut all: Vec<(String, String)> = Vec::with_capacity(own.len());
     for (name, value) in image.chain(own.into_iter().map(|pair| (pair.key, pair.value))) {
         match places.get(&name) {
@@ -114,6 +116,14 @@ struct Port {
     container_port: u16,
     #[serde(default)]
     protocol: String,
+}
+
+fn requests_per_instance(annotations: &HashMap<String, String>) -> Result<u32, String> {
+    let Some(text) = annotations.get(labels::REQUESTS_PER_INSTANCE) else { return Ok(1) };
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| {
+        format!("annotation {}: {text:?} is not a number of requests from 1 on", labels::REQUESTS_PER_INSTANCE)
+    })
 }
 
 /// The container's port named `http`, else its first TCP port.

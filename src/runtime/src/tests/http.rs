@@ -175,6 +175,30 @@ async fn accepted_connections_are_taken_over() {
     hand(80, &theirs).await.expect_err("it has ended");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_serves_as_many_requests_as_the_pod_allows_and_then_goes() {
+    let node = Node::start().await;
+    let image = node.image("probe-http").await;
+    let with = |name: &str, count: &str| {
+        let annotations = HashMap::from([(labels::REQUESTS_PER_INSTANCE.to_owned(), count.to_owned())]);
+        v1::PodSandboxConfig { annotations, ..node.sandbox_config(name) }
+    };
+    let sandbox = node.run_sandbox(with("web", "3")).await.expect("a sandbox");
+    let ip = node.sandbox_status(&sandbox).await.expect("a status").network.expect("a network").ip;
+    let address = SocketAddr::new(ip.parse().expect("an address"), 8080);
+    let id = node.run(&sandbox, container("web", &image, &[])).await;
+    for count in ["1\n", "2\n", "3\n", "1\n"] {
+        assert_eq!(get(address, "/count").await, Some((200, count.to_owned())));
+    }
+    assert!(node.memory_of(&id).await > 0, "the last one waits for another request");
+    until("it goes when none comes", || async { (node.memory_of(&id).await == 0).then_some(()) }).await;
+    assert_eq!(get(address, "/count").await, Some((200, "1\n".to_owned())));
+    node.stop(&id, 5).await;
+    let sandbox = node.run_sandbox(with("wrong", "many")).await.expect("a sandbox");
+    let refused = node.create(&sandbox, container("web", &image, &[])).await.expect_err("no number");
+    assert!(refused.message().contains("\"many\""), "{refused}");
+}
+
 impl Node {
     async fn memory_of(&self, id: &str) -> u64 {
         let request = v1::ContainerStatsRequest { container_id: id.to_owned() };
