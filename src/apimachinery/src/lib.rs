@@ -1,6 +1,7 @@
 //! The words of the API, as pure functions: which kinds there are and what they look like, how objects are named, selected, compared,
 //! patched, decoded and printed, and how the API says no. Nothing here does I/O, and objects are plain JSON ([`serde_json::Value`]).
 
+pub mod addresses;
 pub mod duration;
 pub mod field;
 pub mod gotext;

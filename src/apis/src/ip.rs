@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use apimachinery::{
+    addresses::is_cluster_address,
     field::{ErrorList, FieldError, Path},
     gotext,
 };
@@ -163,7 +164,7 @@ pub(crate) fn check_not_special(errors: &mut ErrorList, path: &Path, value: &str
     if address.is_unspecified() {
         refuse("may not be unspecified (0.0.0.0 or ::)");
     }
-    if address.is_loopback() {
+    if address.is_loopback() && !is_cluster_address(address) {
         refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)");
     }
     if link_local {
@@ -273,6 +274,7 @@ mod tests {
             (range, "0.0.0.0/0", &[]),
             (range, "10.0.0.1/8", &["must not have bits set beyond the prefix length"]),
             (check_not_special, "fe80::1", &["may not be in the link-local range (169.254.0.0/16, fe80::/10)"]),
+            (check_not_special, "127.64.0.2", &[]),
             (check_not_special, "127.0.0.1", &["may not be in the loopback range (127.0.0.0/8, ::1/128)"]),
             (check_not_special, "8.8.8.8", &[]),
         ];

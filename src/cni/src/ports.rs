@@ -5,9 +5,11 @@
 //! dials a cluster address applies the same rule.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::OnceLock,
 };
+
+pub use apimachinery::addresses::is_cluster_address;
 
 /// The first port that an ordinary user may bind, and the distance to the top of the range that stands in for them.
 const PRIVILEGED_PORTS_END: u16 = 1024;
@@ -27,11 +29,6 @@ pub fn shown_port(port: u16) -> u16 {
 /// Where to dial in order to reach `address`: only ports of cluster addresses are moved.
 pub fn dial_address(address: SocketAddr) -> SocketAddr {
     if is_cluster_address(address.ip()) { SocketAddr::new(address.ip(), listen_port(address.port())) } else { address }
-}
-
-/// Whether `address` belongs to the loopback network's pods or Services (127.64.0.0/10).
-pub fn is_cluster_address(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if matches!(address.octets(), [127, 64..=127, _, _]))
 }
 
 /// Zero means "any port" and is never moved.
