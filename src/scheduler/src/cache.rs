@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Taint};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Taint},
+    policy::v1::PodDisruptionBudget,
+};
 use kube::ResourceExt;
 
 use crate::{
@@ -90,6 +93,8 @@ pub struct Cache {
     namespaces: HashMap<String, Labels>,
     /// Claims, volumes and classes.
     pub volumes: Volumes,
+    /// Disruption budgets by namespace and name.
+    pub budgets: HashMap<(String, String), PodDisruptionBudget>,
 }
 
 impl Cache {

@@ -24,6 +24,7 @@ use component_base::Tasks;
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    policy::v1::PodDisruptionBudget,
     storage::v1::{CSINode, StorageClass},
 };
 use kube::{
@@ -69,6 +70,7 @@ enum Told {
     Volume(Event<PersistentVolume>),
     Class(Event<StorageClass>),
     CsiNode(Event<CSINode>),
+    Budget(Event<PodDisruptionBudget>),
     Failed(watcher::Error),
 }
 
@@ -118,6 +120,8 @@ impl Scheduler {
             watcher::watcher(Api::<PersistentVolume>::all(self.client.clone()), everything()).default_backoff();
         let classes = watcher::watcher(Api::<StorageClass>::all(self.client.clone()), everything()).default_backoff();
         let csi_nodes = watcher::watcher(Api::<CSINode>::all(self.client.clone()), everything()).default_backoff();
+        let budgets =
+            watcher::watcher(Api::<PodDisruptionBudget>::all(self.client.clone()), everything()).default_backoff();
         let mut events = stream::select_all([
             pods.map(told(Told::Pod)).boxed(),
             nodes.map(told(Told::Node)).boxed(),
@@ -126,6 +130,7 @@ impl Scheduler {
             volumes.map(told(Told::Volume)).boxed(),
             classes.map(told(Told::Class)).boxed(),
             csi_nodes.map(told(Told::CsiNode)).boxed(),
+            budgets.map(told(Told::Budget)).boxed(),
         ]);
         loop {
             // All that is known already counts before anyone's turn.
@@ -221,6 +226,10 @@ impl Scheduler {
             Told::CsiNode(event) => {
                 take(&mut self.cache.volumes.csi_nodes, event, ResourceExt::name_any);
                 self.queue.something_changed(Instant::now());
+            }
+            Told::Budget(event) => {
+                let key = |budget: &PodDisruptionBudget| (budget.namespace().unwrap_or_default(), budget.name_any());
+                take(&mut self.cache.budgets, event, key);
             }
             Told::Failed(error) => tracing::warn!(%error, "watch failed; it is resumed"),
         }

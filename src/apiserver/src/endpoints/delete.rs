@@ -43,6 +43,7 @@ pub async fn delete(core: &Arc<Core>, context: &Context, resource: &Arc<Resource
     let bytes = body::read(request).await?;
     let given = body::decode_options(&context.headers, &bytes)?;
     let options = DeleteOptions::of(&context.uri, given.as_ref())?;
+    warn_of_orphans(context, resource, &options);
     let deleted = delete_object(core, context, resource, &context.info.name, &options).await?;
     match deleted {
         Deleted::Gone(object) if !strategy::returns_deleted(&resource.group, &resource.name) => {
@@ -56,6 +57,17 @@ pub async fn delete(core: &Arc<Core>, context: &Context, resource: &Arc<Resource
             presenter.write(StatusCode::OK, &status)
         }
         Deleted::Gone(object) | Deleted::Going(object) => presenter.object(StatusCode::OK, object),
+    }
+}
+
+/// Jobs leave their pods behind unless told otherwise, which nobody expects.
+fn warn_of_orphans(context: &Context, resource: &Resource, options: &DeleteOptions) {
+    let silent = options.propagation.is_none() && options.orphan_dependents.is_none();
+    if silent && resource.group == "batch" && resource.name == "jobs" {
+        context.warnings.add(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
+             propagationPolicy=Orphan to suppress this warning",
+        );
     }
 }
 
@@ -189,6 +201,7 @@ pub async fn collection(
     let bytes = body::read(request).await?;
     let given = body::decode_options(&context.headers, &bytes)?;
     let options = DeleteOptions::of(&context.uri, given.as_ref())?;
+    warn_of_orphans(context, resource, &options);
     let list_options = ListOptions::of(&context.uri, false)?;
     let scope = resource.scope_of(&context.info);
     let page = list::page(core, resource, &scope, &list_options).await?;

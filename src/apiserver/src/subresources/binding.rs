@@ -95,7 +95,6 @@ async fn bind_with(
         }
         let scheduled = json!({
             "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::time(now),
-            "observedGeneration": meta::number(&pod, "generation").unwrap_or(1),
         });
         match pod["status"].get_mut("conditions").and_then(Value::as_array_mut) {
             Some(conditions) => {

@@ -67,9 +67,15 @@ pub async fn request(core: &Arc<Core>, context: &Context, resource: &Arc<Resourc
         .sign(&account_ref, bound_to.as_ref(), &audiences, seconds, now)
         .map_err(|error| Box::new(fail::internal(error)))?;
     let expires = now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(now);
-    let mut metadata = json!({"name": info.name, "namespace": info.namespace, "creationTimestamp": meta::time(now)});
-    if let Some(managed) = given.pointer("/metadata/managedFields") {
-        metadata["managedFields"] = managed.clone();
+    let mut metadata = json!({
+        "name": info.name, "namespace": info.namespace, "uid": core.entropy.uuid(), "creationTimestamp": meta::time(now),
+    });
+    if let Some(Value::Array(managed)) = given.pointer_mut("/metadata/managedFields").map(Value::take) {
+        let of_token = |mut entry: Value| {
+            entry["subresource"] = "token".into();
+            entry
+        };
+        metadata["managedFields"] = managed.into_iter().map(of_token).collect();
     }
     let answer = json!({
         "kind": "TokenRequest",

@@ -99,11 +99,10 @@ struct ListMeta {
 impl Controller {
     async fn sync(&self, key: &Key) -> Result<Outcome, SyncError> {
         let at = Request::new(ResourceQuota::url_path(&(), Some(&key.namespace)));
-        let request = at.get(&key.name, &Default::default()).map_err(kube::Error::BuildRequest)?;
-        let mut quota: Value = match self.client.request(request).await {
-            Err(error) if is_gone(&error) => return Ok(Outcome::Done),
-            answer => answer?,
-        };
+        // The controller's role lets it list, and not get.
+        let named = kube::api::ListParams::default().fields(&format!("metadata.name={}", key.name));
+        let listed: List = self.client.request(at.list(&named).map_err(kube::Error::BuildRequest)?).await?;
+        let Some(mut quota) = listed.items.into_iter().next() else { return Ok(Outcome::Done) };
         let hard = quota.pointer("/spec/hard").and_then(Value::as_object);
         let limits: Vec<String> = hard.into_iter().flatten().map(|(limit, _)| limit.clone()).collect();
         let mut objects = BTreeMap::new();
