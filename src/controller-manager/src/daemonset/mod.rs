@@ -149,7 +149,6 @@ impl Controller {
         let (_, not_created) = slow_start(pods.len(), |at| self.create(set, &pods[at])).await;
         let (_, not_deleted) = slow_start(delete.len(), |at| self.delete(set, &delete[at])).await;
         match not_created.or(not_deleted) {
-            Some(error) if is_terminating_namespace(&error) => Ok(()),
             Some(error) => Err(error.into()),
             None => Ok(()),
         }

@@ -29,7 +29,7 @@ pub struct Context {
 impl Context {
     /// The shared parts; nothing is watched before a controller asks for it.
     pub fn new(config: Config, tasks: &Tasks) -> Self {
-        let Config { clients, clock, entropy, root_ca } = config;
+        let Config { clients, clock, entropy, root_ca, .. } = config;
         let informers = Informers::new(clients.manager(), tasks.clone());
         Self {
             informers,

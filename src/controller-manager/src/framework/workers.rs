@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, future::Future, hash::Hash, sync::Arc, time::Duration};
 
-use super::{Context, Queue, is_conflict};
+use super::{Context, Queue, is_conflict, is_terminating_namespace};
 
 /// How a key was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,11 @@ where
                         if let Outcome::After(delay) = outcome {
                             queue.add_after(key.clone(), delay);
                         }
+                    }
+                    Err(SyncError::Api(error)) if is_terminating_namespace(&error) => {
+                        // There is nothing to bring about any more.
+                        tracing::debug!(?key, %error, "given up");
+                        queue.forget(&key);
                     }
                     Err(error) => {
                         match &error {

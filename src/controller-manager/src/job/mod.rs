@@ -163,8 +163,8 @@ impl Controller {
             return Err(SyncError::Other(format!("not all pods of job {key} could be counted")));
         }
         match failure {
-            Some(error) if !is_terminating_namespace(&error) => Err(error.into()),
-            _ => Ok(after.and_then(|after| Duration::try_from(after).ok()).into()),
+            Some(error) => Err(error.into()),
+            None => Ok(after.and_then(|after| Duration::try_from(after).ok()).into()),
         }
     }
 

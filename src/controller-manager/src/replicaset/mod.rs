@@ -87,7 +87,6 @@ impl<O: ReplicaOwner> Controller<O> {
             self.owners.replace_status(&owner.with_status(status)).await?;
         }
         match failure {
-            Some((_, error)) if is_terminating_namespace(&error) => Ok(Outcome::Done),
             Some((_, error)) => Err(error.into()),
             None => Ok(pods::next_availability(&active, owner.min_ready_seconds(), now.0).into()),
         }
