@@ -50,7 +50,9 @@ impl Deadlines {
         while let Some(Some(more)) = self.queue.next().now_or_never() {
             over.push(more.into_inner());
         }
-        self.keys.retain(|id, _| !over.contains(id));
+        for id in &over {
+            self.keys.remove(id);
+        }
         Some(over)
     }
 }

@@ -133,6 +133,11 @@ impl RaftStore {
         Ok(())
     }
 
+    /// Returns when the store has failed for good, with the reason: writes are refused from then on.
+    pub async fn failed(&self) -> StoreError {
+        self.failure.noted().await
+    }
+
     /// Ends watches, then Raft; returns when everything is on the disk. Requests after it fail.
     pub async fn close(&self) {
         self.keyspace.close();

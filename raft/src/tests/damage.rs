@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use storage::{StoreError, open_database};
@@ -153,4 +154,25 @@ async fn a_log_that_ends_before_what_is_applied_is_refused() {
     })
     .await;
     assert!(error.starts_with(&format!("the record \"applied\" of Raft in {path} is corrupt: ")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_says_why_to_whoever_waits_for_it_and_to_every_later_write() {
+    let (folder, _) = written().await;
+    let store = open(folder.path()).await;
+    // The log cannot be written into a folder that is gone, once it needs a new file.
+    fs::remove_dir_all(folder.path()).unwrap();
+    let mut written = 0;
+    let first = loop {
+        match put(&store, format!("more/{written}"), "x".repeat(1 << 20)).await {
+            Ok(_) => written += 1,
+            Err(error) => break error.to_string(),
+        }
+        assert!(written < 200, "nothing failed");
+    };
+    let said = tokio::time::timeout(Duration::from_secs(20), store.failed()).await.expect("it has failed");
+    assert_eq!(said.to_string(), first);
+    assert_eq!(put(&store, "again", "x").await.unwrap_err().to_string(), first);
+    assert!(first.contains(&folder.path().display().to_string()), "{first}");
+    store.close().await;
 }
