@@ -14,6 +14,7 @@ use crate::{
     keys,
     registry::{commit::Mutation, meta},
     resources::Resource,
+    webhooks,
 };
 
 /// The facts about one request.
@@ -48,21 +49,26 @@ impl<'a> Admission<'a> {
     ///
     /// # Errors
     /// As admission refuses.
-    pub fn mutate(&self, operation: Operation, object: &mut Value, old: Option<&Value>) -> Result<(), Failure> {
+    pub async fn mutate(&self, operation: Operation, object: &mut Value, old: Option<&Value>) -> Result<(), Failure> {
         let name = self.name_of(Some(object));
         let options = json!({});
         let mut request = self.request(operation, &name, Some(object), old, &options);
         for warning in self.core.admission.admit(&mut request)? {
             self.context.warnings.add(warning);
         }
-        Ok(())
+        webhooks::mutate(&self.asked(operation, &name), object, old).await
     }
 
     /// Lets admission judge the object as it would be stored.
     ///
     /// # Errors
     /// As admission refuses.
-    pub fn validate(&self, operation: Operation, object: Option<&Value>, old: Option<&Value>) -> Result<(), Failure> {
+    pub async fn validate(
+        &self,
+        operation: Operation,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(), Failure> {
         let name = self.name_of(object);
         let options = json!({});
         let mut copy = object.cloned();
@@ -70,7 +76,19 @@ impl<'a> Admission<'a> {
         for warning in self.core.admission.validate(&request)? {
             self.context.warnings.add(warning);
         }
-        Ok(())
+        webhooks::validate(&self.asked(operation, &name), object, old).await
+    }
+
+    fn asked<'r>(&'r self, operation: Operation, name: &'r str) -> webhooks::Asked<'r> {
+        webhooks::Asked {
+            core: self.core,
+            context: self.context,
+            resource: self.resource,
+            subresource: self.subresource,
+            name,
+            operation,
+            dry_run: self.dry_run,
+        }
     }
 
     /// What quotas are charged for the object as it would be stored, to be written with it.

@@ -40,6 +40,7 @@ mod server;
 mod server_test;
 pub mod subresources;
 pub mod version;
+mod webhooks;
 
 pub use self::{
     core::Config,

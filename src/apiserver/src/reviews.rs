@@ -61,7 +61,7 @@ pub async fn route(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
 }
 
 /// A user as Kubernetes writes it.
-fn user_body(user: &UserInfo) -> Value {
+pub fn user_body(user: &UserInfo) -> Value {
     let mut body = json!({"username": user.name});
     if !user.uid.is_empty() {
         body["uid"] = user.uid.clone().into();

@@ -10,6 +10,9 @@ pub fn of(target: &Target) -> Option<Schema> {
     if let Some(custom) = &target.custom {
         return Some((*custom.compiled.0).clone());
     }
+    if target.group == "meta.k8s.io" {
+        return builtin::named(&format!("io.k8s.apimachinery.pkg.apis.meta.{}.{}", target.version, target.kind));
+    }
     builtin::of(&target.group, &target.version, &target.kind)
 }
 

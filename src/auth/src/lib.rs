@@ -74,6 +74,12 @@ pub trait ObjectReader: Send + Sync {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
     /// All objects of a resource, of one namespace or of all.
     fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Arc<Value>>;
+    /// The pods of a namespace that are bound to a node.
+    fn pods_of(&self, node: &str, namespace: &str) -> Vec<Arc<Value>> {
+        let mut pods = self.list("", "pods", Some(namespace));
+        pods.retain(|pod| text(pod, "/spec/nodeName") == node);
+        pods
+    }
 }
 
 /// A text in an object; empty when it is not there.

@@ -106,9 +106,7 @@ impl NodeAuthorizer {
     }
 
     fn pods_of(&self, node: &str, namespace: &str) -> Vec<Arc<Value>> {
-        let mut pods = self.reader.list("", "pods", Some(namespace));
-        pods.retain(|pod| text(pod, "/spec/nodeName") == node);
-        pods
+        self.reader.pods_of(node, namespace)
     }
 }
 

@@ -44,6 +44,9 @@ pub enum PkiError {
     /// A certificate cannot be made of what was asked.
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// A certificate is asked for something that this authority does not sign for.
+    #[error("cannot sign for {0:?}: ask for client auth or server auth")]
+    Usage(String),
 }
 
 /// A certificate and its key, PEM.
@@ -125,13 +128,37 @@ impl ClusterCa {
         self.leaf(params, now)
     }
 
-    /// Signs a certificate signing request (PEM) as it stands.
+    /// Signs a certificate signing request (PEM): its subject, names and key as they stand, for `usages` as Kubernetes names them
+    /// and so many seconds, at most a year.
     ///
     /// # Errors
-    /// When it is malformed.
-    pub fn sign_request(&self, request: &str, now: Timestamp) -> Result<String, PkiError> {
+    /// When it is malformed, or a usage is not one of clients and servers.
+    pub fn sign_request(
+        &self,
+        request: &str,
+        usages: &[String],
+        seconds: Option<i64>,
+        now: Timestamp,
+    ) -> Result<String, PkiError> {
         let mut request = CertificateSigningRequestParams::from_pem(request)?;
-        validity(&mut request.params, now, LEAF_DAYS);
+        let params = &mut request.params;
+        validity(params, now, LEAF_DAYS);
+        if let Some(seconds) = seconds {
+            let end = u64::try_from(now.as_second().saturating_add(seconds)).unwrap_or_default();
+            let end = rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(end);
+            params.not_after = params.not_after.min(end);
+        }
+        params.is_ca = IsCa::NoCa;
+        (params.key_usages, params.extended_key_usages) = (Vec::new(), Vec::new());
+        for usage in usages {
+            match usage.as_str() {
+                "digital signature" | "signing" => params.key_usages.push(KeyUsagePurpose::DigitalSignature),
+                "key encipherment" => params.key_usages.push(KeyUsagePurpose::KeyEncipherment),
+                "client auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth),
+                "server auth" => params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth),
+                other => return Err(PkiError::Usage(other.to_owned())),
+            }
+        }
         Ok(request.signed_by(&self.issuer)?.pem())
     }
 
@@ -243,6 +270,27 @@ mod tests {
         assert_eq!(first.certificate_pem(), again.certificate_pem());
         let mode = fs::metadata(folder.path().join("ca.key")).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_request_is_signed_for_what_was_asked_and_no_longer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ca = ClusterCa::open_or_create(folder.path(), &SystemClock).expect("made");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name("system:node:n", &["system:nodes"]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let request = params.serialize_request(&key).and_then(|request| request.pem()).expect("a request");
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a moment");
+        let usages = |usages: &[&str]| usages.iter().map(|usage| (*usage).to_owned()).collect::<Vec<_>>();
+        let signed = ca.sign_request(&request, &usages(&["digital signature", "client auth"]), Some(600), now);
+        let (_, pem) = x509_parser::pem::parse_x509_pem(signed.expect("signed").as_bytes()).map(|it| ((), it.1)).expect("PEM");
+        let certificate = pem.parse_x509().expect("a certificate");
+        assert_eq!(certificate.validity().not_after.timestamp(), now.as_second() + 600);
+        assert!(!certificate.is_ca());
+        let extended = certificate.extended_key_usage().expect("readable").expect("there").value;
+        assert!(extended.client_auth && !extended.server_auth);
+        assert!(matches!(ca.sign_request(&request, &usages(&["cert sign"]), None, now), Err(PkiError::Usage(_))));
     }
 
     #[test]

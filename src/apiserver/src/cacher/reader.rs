@@ -29,4 +29,12 @@ impl ObjectReader for CacheReader {
         let scope = namespace.map_or(Scope::All, |namespace| Scope::Namespace(namespace.to_owned()));
         cache.list(&scope, None, |_| true).0.iter().map(|entry| entry.object()).collect()
     }
+
+    /// Only these are decoded: a node asks often, and the pods of others are many.
+    fn pods_of(&self, node: &str, namespace: &str) -> Vec<Arc<Value>> {
+        let Some(cache) = self.0.resource("", "pods") else { return Vec::new() };
+        let scope = Scope::Namespace(namespace.to_owned());
+        let bound = cache.list(&scope, None, |entry| entry.field("spec.nodeName") == node).0;
+        bound.iter().map(|entry| entry.object()).collect()
+    }
 }

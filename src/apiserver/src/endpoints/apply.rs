@@ -51,6 +51,12 @@ pub async fn apply(
         core.cacher.fresh().await?;
         if !is_there() && side.is_none() {
             let object = make(None)?;
+            let uid = meta::text(&object, "uid");
+            if !uid.is_empty() {
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(fail::conflict(&resource.group, &resource.name, &context.info.name, &why).into());
+            }
             let mut attributes = chain::attributes(&context.info, &context.user);
             attributes.verb = "create".into();
             authorize::require(core, &attributes)?;

@@ -105,11 +105,12 @@ pub fn decode_options(headers: &HeaderMap, bytes: &Bytes) -> Result<Option<Value
         Some(BodyType::Protobuf) => from_protobuf(&target, bytes)?,
         None => return Err(fail::unknown_body().into()),
     };
-    let options = parse(&target, &json)?;
+    let mut options = parse(&target, &json)?;
     let kind = options.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
     if kind != "DeleteOptions" {
         return Err(fail::bad_request(format!("decoded object cannot be converted to DeleteOptions: {kind}")).into());
     }
+    check(&target, &json, &mut options, FieldValidation::Ignore, &Warnings::default())?;
     Ok(Some(options))
 }
 

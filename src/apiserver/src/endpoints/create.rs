@@ -93,7 +93,7 @@ async fn attempt(
         managed_fields::on_create(resource, &mut object, &manager, now);
     }
     let admission = admit::Admission::new(core, context, resource, None, options.dry_run);
-    admission.mutate(Operation::Create, &mut object, None)?;
+    admission.mutate(Operation::Create, &mut object, None).await?;
     escalation::check(core, context, resource, &object, None)?;
     object = convert::to_checked(resource, object);
     match &resource.custom {
@@ -109,7 +109,7 @@ async fn attempt(
     for warning in apis::warnings(&resource.group, &resource.kind, &object) {
         context.warnings.add(warning);
     }
-    admission.validate(Operation::Create, Some(&object), None)?;
+    admission.validate(Operation::Create, Some(&object), None).await?;
     let (group, stored_name) = strategy::storage_of(&resource.group, &resource.name);
     let key = keys::full(group, stored_name, namespace, &name);
     let cached = resource.cache(&core.cacher).get(&keys::object(namespace, &name));

@@ -108,7 +108,7 @@ async fn attempt(
     let name = entry.name();
     check_preconditions(resource, &object, options)?;
     let admission = admit::Admission::named(core, context, resource, name, options.dry_run);
-    admission.validate(Operation::Delete, None, Some(&object))?;
+    admission.validate(Operation::Delete, None, Some(&object)).await?;
     let (group, stored_name) = strategy::storage_of(&resource.group, &resource.name);
     let key = keys::full(group, stored_name, entry.namespace(), name);
     let now = core.clock.now();

@@ -74,11 +74,8 @@ pub fn check_name(object: &Value, name: &str) -> Result<(), Failure> {
         return Ok(());
     }
     if given.is_empty() {
-        let why = "name is required on the object that is sent, and must be that of the URL";
-        return Err(fail::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name}): {why}"
-        ))
-        .into());
+        let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+        return Err(fail::bad_request(why).into());
     }
     Err(fail::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})"))
         .into())
@@ -163,7 +160,7 @@ async fn attempt(
         managed_fields::on_update(resource, side, &mut new, &old, &manager, now);
     }
     let admission = admit::Admission::new(core, context, resource, side, options.dry_run);
-    admission.mutate(Operation::Update, &mut new, Some(&old))?;
+    admission.mutate(Operation::Update, &mut new, Some(&old)).await?;
     meta::carry_over(&mut new, &old);
     let checked_old = convert::to_checked(resource, old.clone());
     new = convert::to_checked(resource, new);
@@ -182,7 +179,7 @@ async fn attempt(
     for warning in apis::update_warnings(&resource.group, &resource.kind, side, &new, &checked_old) {
         context.warnings.add(warning);
     }
-    admission.validate(Operation::Update, Some(&new), Some(&old))?;
+    admission.validate(Operation::Update, Some(&new), Some(&old)).await?;
     escalation::check(core, context, resource, &new, Some(&old))?;
     let charges = admission.charges(Operation::Update, &mut new, Some(&old))?;
     let reservations = services::on_update(core, resource, &mut new, &checked_old, options.dry_run)?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{commit::Mutation, meta};
-use crate::{cacher::Scope, core::Core, encoding, fail, keys, resources::Resource};
+use crate::{cacher::{Entry, Scope}, core::Core, encoding, fail, keys, resources::Resource};
 
 /// Where node ports in use lie in the store. They are no objects, so no resource shows them.
 const NODE_PORTS: &str = "/registry-ranges/nodeports/";
@@ -339,7 +339,8 @@ fn requested_address(core: &Core, service: &Value, asked: &str) -> Result<Ipv4Ad
 
 fn port_taken(core: &Core, port: u16) -> bool {
     let Some(cache) = core.cacher.resource("", "services") else { return false };
-    let (services, _) = cache.list(&Scope::All, None, |_| true);
+    let has_ports = |entry: &Entry| matches!(entry.field("spec.type"), "NodePort" | "LoadBalancer");
+    let (services, _) = cache.list(&Scope::All, None, has_ports);
     services.iter().any(|service| node_ports(&service.object()).contains(&port))
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::Request;
 
-pub use self::kubelet::KubeletClient;
+pub use self::{kubelet::KubeletClient, proxy::backend};
 use crate::{
     core::Core,
     endpoints::{self, Answer, Context},

@@ -80,7 +80,7 @@ pub async fn proxy(core: &Arc<Core>, context: &Context, resource: &Resource, mut
             send(&target, &host, port, outgoing).await?
         }
         _ => {
-            let (host, port) = service(core, context, &target)?;
+            let (host, port) = backend(core, &context.info.namespace, target.name, target.port)?;
             send(&target, &host, port, outgoing).await?
         }
     };
@@ -139,27 +139,29 @@ fn pod(core: &Core, context: &Context, target: &Target<'_>) -> Result<(String, u
     Ok((address.to_owned(), port.unwrap_or(80)))
 }
 
-/// A ready endpoint of a Service, chosen at random.
-fn service(core: &Core, context: &Context, target: &Target<'_>) -> Result<(String, u16), Failure> {
-    let namespace = &context.info.namespace;
+/// A ready endpoint of a Service's port (by name or number, or the only one), chosen at random.
+///
+/// # Errors
+/// 404 and 503 when there is no such Service, port or endpoint.
+pub fn backend(core: &Core, namespace: &str, name: &str, wanted: &str) -> Result<(String, u16), Failure> {
     let services = core.cacher.resource("", "services");
-    let entry = services.and_then(|services| services.get(&keys::object(namespace, target.name)));
-    let service = entry.ok_or_else(|| Box::new(fail::not_found("", "services", target.name)))?.object();
+    let entry = services.and_then(|services| services.get(&keys::object(namespace, name)));
+    let service = entry.ok_or_else(|| Box::new(fail::not_found("", "services", name)))?.object();
     let ports: Vec<&Value> = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten().collect();
-    let is_it = |port: &&&Value| match target.port {
+    let is_it = |port: &&&Value| match wanted {
         "" => ports.len() == 1,
         text => port["name"] == text || port["port"].as_u64().is_some_and(|number| number.to_string() == text),
     };
     let port = ports.iter().find(is_it).ok_or_else(|| {
-        let why = format!("no service port {:?} found for service {:?}", target.port, target.name);
+        let why = format!("no service port {:?} found for service {:?}", wanted, name);
         Box::new(fail::unavailable(why))
     })?;
     let port_name = port["name"].as_str().unwrap_or_default();
     let slices = core.cacher.resource("discovery.k8s.io", "endpointslices");
-    let slices = slices.map(|slices| slices.list(&Scope::Namespace(namespace.clone()), None, |_| true).0);
+    let slices = slices.map(|slices| slices.list(&Scope::Namespace(namespace.to_owned()), None, |_| true).0);
     let mut backends = Vec::new();
     for slice in slices.unwrap_or_default() {
-        if slice.labels.get("kubernetes.io/service-name").map(String::as_str) != Some(target.name) {
+        if slice.labels.get("kubernetes.io/service-name").map(String::as_str) != Some(name) {
             continue;
         }
         let slice = slice.object();
@@ -177,7 +179,7 @@ fn service(core: &Core, context: &Context, target: &Target<'_>) -> Result<(Strin
     core.entropy.fill(&mut byte);
     let count = backends.len();
     let chosen = (count > 0).then(|| backends.swap_remove(usize::from(u16::from_be_bytes(byte)) % count));
-    chosen.ok_or_else(|| Box::new(fail::unavailable(format!("no endpoints available for service {:?}", target.name))))
+    chosen.ok_or_else(|| Box::new(fail::unavailable(format!("no endpoints available for service {:?}", name))))
 }
 
 /// Sends a request over a connection of its own.
