@@ -112,7 +112,7 @@ fn on_node(observed: &Observed<'_>, node: &str, belongs: Belongs, there: &[&Arc<
         there.iter().filter(|pod| !pods::is_deleting(pod)).partition(|pod| pods::is_finished(pod));
     plan.ended.extend(ended.into_iter().map(|pod| (node.to_owned(), Arc::clone(pod))));
     if !may_surge(observed) {
-        plan.delete.extend(running.into_iter().skip(1).map(|pod| Arc::clone(pod)));
+        plan.delete.extend(running.into_iter().skip(1).cloned());
         return;
     }
     if running.is_empty() && there.iter().all(|pod| pods::is_deleting(pod)) && belongs.start {

@@ -57,11 +57,14 @@ fn planned(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Vec<Strin
     created.chain(deleted).chain(ended).collect()
 }
 
+/// What it shows, what the set says beside its defaults, the node, its pods, and what is to be done.
+type Case<'a> = (&'a str, Value, Arc<Node>, Vec<Arc<Pod>>, &'a [&'a str]);
+
 #[test]
 fn every_node_has_one_pod_if_it_belongs_there() {
     let taint = |effect: &str| json!([{"key": "k", "effect": effect}]);
     let plain = node("a", json!([]));
-    let cases: &[(&str, Value, Arc<Node>, Vec<Arc<Pod>>, &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("a new node", json!({}), plain.clone(), vec![], &["create a"]),
         ("it has one", json!({}), plain.clone(), vec![pod("x", "a", "new", "ready")], &[]),
         ("one that is meant for it", json!({}), plain.clone(), vec![pod("x", "a", "new", "unplaced")], &[]),

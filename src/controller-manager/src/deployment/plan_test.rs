@@ -255,7 +255,8 @@ fn while_paused_nothing_rolls_but_sizes_follow() {
 fn a_new_size_is_shared_in_proportion_while_it_rolls() {
     // Sizes of the old sets and the newest, the surge, then the old size and the new: what each then has, as
     // kube-controller-manager shares it.
-    let cases: &[(&[i32], i32, i32, i32, &[i32])] = &[
+    type Case<'a> = (&'a [i32], i32, i32, i32, &'a [i32]);
+    let cases: &[Case<'_>] = &[
         (&[5, 5], 0, 10, 12, &[6, 6]),
         (&[5, 5], 0, 10, 5, &[2, 3]),
         (&[8, 2], 0, 10, 5, &[4, 1]),

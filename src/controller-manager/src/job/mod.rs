@@ -35,6 +35,8 @@ use crate::{
 const CONTROLLER: &str = "job-controller";
 /// So many are worked on at a time.
 const WORKERS: usize = 5;
+/// So long pods that run beside others are waited for, when one of them changes; kube-controller-manager waits a second.
+const BATCH: Duration = Duration::from_millis(100);
 /// Who else may run a Job says so in its `managedBy`.
 const MANAGER: &str = "kubernetes.io/job-controller";
 
@@ -62,7 +64,10 @@ pub fn start(context: &Context) {
     });
     let (claimed, left, of) = (queue.clone(), orphans.clone(), jobs.clone());
     pods.on_change(move |change| {
-        wake_owner_or_claimants(&claimed, &of, change, selector);
+        match one_of_many(&of, change) {
+            Some(key) => claimed.add_after(key, BATCH),
+            None => wake_owner_or_claimants(&claimed, &of, change, selector),
+        }
         if of.is_synced() {
             wake_orphan(&left, &of, change);
         }
@@ -97,6 +102,16 @@ pub fn start(context: &Context) {
 
 fn selector(job: &Job) -> Result<LabelSelector, SyncError> {
     parse_selector(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
+}
+
+/// The Job of which a changed pod is one of several that run: what happens to them at the same time is counted in one go.
+fn one_of_many(jobs: &Informer<Job>, change: &Change<Pod>) -> Option<Key> {
+    let (old, new) = (change.old.as_ref()?, change.new.as_ref()?);
+    let owner = controller_of(&**new).filter(|owner| owner.kind == "Job")?;
+    controller_of(&**old)?;
+    let key = Key::new(new.metadata.namespace.as_deref().unwrap_or_default(), owner.name.as_str());
+    let active = jobs.get(&key)?.status.as_ref()?.active.unwrap_or_default();
+    (active > 1).then_some(key)
 }
 
 /// A pod that waits to be counted by a Job that is gone waits for ever, unless somebody lets it go.

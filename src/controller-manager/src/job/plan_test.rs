@@ -141,7 +141,7 @@ fn it_runs_as_many_at_a_time_as_it_may_until_all_have_succeeded() {
     let mut cluster = Cluster::new(json!({"spec": {"parallelism": 2, "completions": 3}}));
     cluster.settle();
     assert_eq!(cluster.status(), json!({"active": 2, "ready": 0, "terminating": 0, "conditions": []}));
-    assert!(cluster.pods.iter().all(|pod| pod::is_tracked(pod)));
+    assert!(cluster.pods.iter().all(pod::is_tracked));
     cluster.end_one(0);
     cluster.settle();
     assert_eq!(cluster.status(), json!({"active": 2, "succeeded": 1, "ready": 0, "terminating": 0, "conditions": []}));

@@ -51,6 +51,9 @@ fn planned(set: &StatefulSet, pods: &[Arc<Pod>]) -> Vec<String> {
     steps(&observed).iter().map(text).collect()
 }
 
+/// What it shows, what the set says beside its defaults, its pods, and what is to be done.
+type Case<'a> = (&'a str, Value, &'a [(i32, &'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn pods_are_made_kept_scaled_and_rolled_in_order() {
     let parallel = json!({"spec": {"podManagementPolicy": "Parallel"}});
@@ -58,8 +61,7 @@ fn pods_are_made_kept_scaled_and_rolled_in_order() {
     let on_delete = json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}});
     let two_at_a_time = json!({"spec": {"podManagementPolicy": "Parallel",
         "updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}}});
-    // What the set says beside its defaults, its pods, and what is to be done.
-    let cases: &[(&str, Value, &[(i32, &str, &str)], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("the first first", json!({}), &[], &["create 0 new"]),
         ("the next when that is ready", json!({}), &[(0, "new", "ready")], &["create 1 new"]),
         ("not while it is not", json!({}), &[(0, "new", "unready")], &[]),
