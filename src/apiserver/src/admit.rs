@@ -153,6 +153,8 @@ pub fn refuse_invalid(resource: &Resource, name: &str, errors: &ErrorList) -> Re
     if errors.is_empty() {
         return Ok(());
     }
-    let kind = GroupKind::new(resource.group.clone(), resource.kind.clone());
+    // An event is a core event in whichever group it is written.
+    let group = if resource.group == "events.k8s.io" { "" } else { &resource.group };
+    let kind = GroupKind::new(group, resource.kind.clone());
     Err(Box::new(Status::invalid(&kind, name, errors)))
 }

@@ -441,3 +441,65 @@ async fn nobody_gives_rights_that_they_do_not_have() {
     }
     cluster.stop().await;
 }
+
+/// A webhook that refuses what is called `bad` and labels the rest; its URL and its authority.
+async fn webhook(folder: &std::path::Path) -> (String, String) {
+    let authority = auth::ClusterCa::open_or_create(folder, &SystemClock).unwrap();
+    let names = ["127.0.0.1".to_owned()];
+    let served = authority.server("webhook", &names, component_base::Clock::now(&SystemClock)).unwrap();
+    let tls = crate::serve::server_config(&served.certificate, &served.key, authority.certificate_pem()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/admit", listener.local_addr().unwrap());
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = acceptor.accept(stream).await.unwrap();
+            let service = hyper::service::service_fn(async |request: Request<hyper::body::Incoming>| {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let review: Value = serde_json::from_slice(&body).unwrap();
+                let asked = &review["request"];
+                let patch = json!([{"op": "add", "path": "/metadata/labels/seen", "value": asked["operation"]}]).to_string();
+                let patch = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, patch);
+                let mut response = json!({"uid": asked["uid"], "allowed": true, "patchType": "JSONPatch", "patch": patch});
+                if asked["name"] == "bad" {
+                    response = json!({"uid": asked["uid"], "allowed": false, "status": {"code": 403, "message": "not this one"}});
+                }
+                let answer = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
+                Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(answer.to_string())))
+            });
+            let connection = hyper::server::conn::http1::Builder::new();
+            let _ = connection.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await;
+        }
+    });
+    let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, authority.certificate_pem());
+    (url, bundle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_changes_and_refuses_objects_and_its_failure_counts_as_its_policy_says() {
+    let cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (url, bundle) = webhook(folder.path()).await;
+    let configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+    let configuration = |url: &str, policy: &str| {
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": {"name": "w"},
+            "webhooks": [{"name": "w.example.test", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": policy,
+                "clientConfig": {"url": url, "caBundle": bundle},
+                "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]}]})
+    };
+    let (status, made) = cluster.call("POST", configurations, Some(configuration(&url, "Fail"))).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let (status, labelled) = cluster.call("POST", CONFIG_MAPS, Some(config_map("good"))).await;
+    assert_eq!((status, labelled["metadata"]["labels"]["seen"].as_str()), (StatusCode::CREATED, Some("CREATE")), "{labelled}");
+    let (status, refused) = cluster.call("POST", CONFIG_MAPS, Some(config_map("bad"))).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(refused["message"], "admission webhook \"w.example.test\" denied the request: not this one");
+    // Nobody listens at port 1.
+    for (policy, want) in [("Fail", StatusCode::INTERNAL_SERVER_ERROR), ("Ignore", StatusCode::CREATED)] {
+        cluster.call("DELETE", &format!("{configurations}/w"), None).await;
+        cluster.call("POST", configurations, Some(configuration("https://127.0.0.1:1/", policy))).await;
+        let (status, answer) = cluster.call("POST", CONFIG_MAPS, Some(config_map(&policy.to_lowercase()))).await;
+        assert_eq!(status, want, "{answer}");
+    }
+    cluster.stop().await;
+}
