@@ -170,7 +170,8 @@ pub fn create(request: &Request<'_>, object: &mut Value) {
 pub fn update(request: &Request<'_>, object: &mut Value, old: &Value) {
     let given = read(object);
     let list = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let clears = list.is_some_and(|list| matches!(&list[..], [entry] if entry.as_object().is_some_and(Map::is_empty)));
+    let is_blank = |entry: &Value| entry.as_object().is_some_and(Map::is_empty);
+    let clears = list.is_some_and(|list| !list.is_empty() && list.iter().all(is_blank));
     let present = if clears {
         Vec::new()
     } else if given.is_empty() || request.side.is_some() {
