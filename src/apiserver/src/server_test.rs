@@ -148,7 +148,7 @@ async fn bad_bodies_are_refused_and_leave_nothing_behind() {
     let patch = format!("{CONFIG_MAPS}/a");
     cluster.call("POST", CONFIG_MAPS, Some(config_map("a"))).await;
     for (media, body, want) in [
-        ("application/apply-patch+yaml", "a: [b", 400),
+        ("application/apply-patch+yaml", "a: b", 422),
         ("application/unknown", "{}", 415),
         ("application/json-patch+json", "{}", 400),
         ("application/json-patch+json", "[{\"op\":\"remove\",\"path\":\"/nope\"}]", 422),
@@ -458,13 +458,16 @@ async fn webhook(folder: &std::path::Path) -> (String, String) {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 let review: Value = serde_json::from_slice(&body).unwrap();
                 let asked = &review["request"];
-                let patch = json!([{"op": "add", "path": "/metadata/labels/seen", "value": asked["operation"]}]).to_string();
+                let patch =
+                    json!([{"op": "add", "path": "/metadata/labels/seen", "value": asked["operation"]}]).to_string();
                 let patch = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, patch);
-                let mut response = json!({"uid": asked["uid"], "allowed": true, "patchType": "JSONPatch", "patch": patch});
+                let mut response =
+                    json!({"uid": asked["uid"], "allowed": true, "patchType": "JSONPatch", "patch": patch});
                 if asked["name"] == "bad" {
                     response = json!({"uid": asked["uid"], "allowed": false, "status": {"code": 403, "message": "not this one"}});
                 }
-                let answer = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
+                let answer =
+                    json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
                 Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(answer.to_string())))
             });
             let connection = hyper::server::conn::http1::Builder::new();
@@ -490,7 +493,11 @@ async fn a_webhook_changes_and_refuses_objects_and_its_failure_counts_as_its_pol
     let (status, made) = cluster.call("POST", configurations, Some(configuration(&url, "Fail"))).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     let (status, labelled) = cluster.call("POST", CONFIG_MAPS, Some(config_map("good"))).await;
-    assert_eq!((status, labelled["metadata"]["labels"]["seen"].as_str()), (StatusCode::CREATED, Some("CREATE")), "{labelled}");
+    assert_eq!(
+        (status, labelled["metadata"]["labels"]["seen"].as_str()),
+        (StatusCode::CREATED, Some("CREATE")),
+        "{labelled}"
+    );
     let (status, refused) = cluster.call("POST", CONFIG_MAPS, Some(config_map("bad"))).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert_eq!(refused["message"], "admission webhook \"w.example.test\" denied the request: not this one");

@@ -13,7 +13,7 @@ use kube::ResourceExt;
 
 use crate::{
     labels::Labels,
-    plugins::volumes::Volumes,
+    plugins::{dynamic_resources::Claims, volumes::Volumes},
     pod::{HostPort, PodInfo},
     resources::Resources,
 };
@@ -93,6 +93,8 @@ pub struct Cache {
     namespaces: HashMap<String, Labels>,
     /// Claims, volumes and classes.
     pub volumes: Volumes,
+    /// Claims of devices.
+    pub claims: Claims,
     /// Disruption budgets by namespace and name.
     pub budgets: HashMap<(String, String), PodDisruptionBudget>,
 }

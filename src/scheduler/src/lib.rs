@@ -25,6 +25,7 @@ use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
     policy::v1::PodDisruptionBudget,
+    resource::v1::ResourceClaim,
     storage::v1::{CSINode, StorageClass},
 };
 use kube::{
@@ -40,6 +41,7 @@ use crate::{
     binding::{Binder, Outcome},
     cache::Cache,
     framework::Decision,
+    plugins::dynamic_resources,
     pod::PodInfo,
     queue::Queue,
 };
@@ -71,6 +73,7 @@ enum Told {
     Class(Event<StorageClass>),
     CsiNode(Event<CSINode>),
     Budget(Event<PodDisruptionBudget>),
+    DeviceClaim(Event<ResourceClaim>),
     Failed(watcher::Error),
 }
 
@@ -87,6 +90,8 @@ struct Scheduler {
     known_pods: HashSet<String>,
     /// Pods whose node is decided and whose volumes are being bound, by uid; until when they may be.
     waiting: HashMap<String, (Arc<PodInfo>, String, Instant)>,
+    /// Pods that wait for their claims of devices to be made, by uid.
+    held: HashMap<String, Arc<PodInfo>>,
 }
 
 impl Scheduler {
@@ -103,6 +108,7 @@ impl Scheduler {
             unseen_nodes: HashSet::new(),
             known_pods: HashSet::new(),
             waiting: HashMap::new(),
+            held: HashMap::new(),
         }
     }
 
@@ -122,6 +128,7 @@ impl Scheduler {
         let csi_nodes = watcher::watcher(Api::<CSINode>::all(self.client.clone()), everything()).default_backoff();
         let budgets =
             watcher::watcher(Api::<PodDisruptionBudget>::all(self.client.clone()), everything()).default_backoff();
+        let devices = watcher::watcher(Api::<ResourceClaim>::all(self.client.clone()), everything()).default_backoff();
         let mut events = stream::select_all([
             pods.map(told(Told::Pod)).boxed(),
             nodes.map(told(Told::Node)).boxed(),
@@ -131,6 +138,7 @@ impl Scheduler {
             classes.map(told(Told::Class)).boxed(),
             csi_nodes.map(told(Told::CsiNode)).boxed(),
             budgets.map(told(Told::Budget)).boxed(),
+            devices.map(told(Told::DeviceClaim)).boxed(),
         ]);
         loop {
             // All that is known already counts before anyone's turn.
@@ -231,6 +239,16 @@ impl Scheduler {
                 let key = |budget: &PodDisruptionBudget| (budget.namespace().unwrap_or_default(), budget.name_any());
                 take(&mut self.cache.budgets, event, key);
             }
+            Told::DeviceClaim(event) => {
+                let key = |claim: &ResourceClaim| (claim.namespace().unwrap_or_default(), claim.name_any());
+                take(&mut self.cache.claims, event, key);
+                let claims = &self.cache.claims;
+                let ready = self.held.extract_if(|_, pod| dynamic_resources::are_there(pod, claims));
+                for (_, pod) in ready.collect::<Vec<_>>() {
+                    self.queue.put(pod, Instant::now());
+                }
+                self.queue.something_changed(Instant::now());
+            }
             Told::Failed(error) => tracing::warn!(%error, "watch failed; it is resumed"),
         }
     }
@@ -274,6 +292,7 @@ impl Scheduler {
             return;
         }
         self.known_pods.insert(pod.uid.clone());
+        self.held.remove(&pod.uid);
         let pod = Arc::new(pod);
         match pod.node_name() {
             Some(node) => {
@@ -282,6 +301,9 @@ impl Scheduler {
                 self.cache.place(&node, pod);
             }
             None if pod.terminating() => self.queue.remove(&pod.uid),
+            None if is_ours(&pod) && !dynamic_resources::are_there(&pod, &self.cache.claims) => {
+                self.held.insert(pod.uid.clone(), pod);
+            }
             None if is_ours(&pod) => self.queue.put(pod, Instant::now()),
             None => {}
         }
@@ -289,6 +311,7 @@ impl Scheduler {
 
     fn drop_pod(&mut self, uid: &str) {
         self.waiting.remove(uid);
+        self.held.remove(uid);
         self.known_pods.remove(uid);
         self.queue.remove(uid);
         if self.cache.forget(uid) {

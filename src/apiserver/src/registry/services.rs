@@ -11,7 +11,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{commit::Mutation, meta};
-use crate::{cacher::{Entry, Scope}, core::Core, encoding, fail, keys, resources::Resource};
+use crate::{
+    cacher::{Entry, Scope},
+    core::Core,
+    encoding, fail, keys,
+    resources::Resource,
+};
 
 /// Where node ports in use lie in the store. They are no objects, so no resource shows them.
 const NODE_PORTS: &str = "/registry-ranges/nodeports/";

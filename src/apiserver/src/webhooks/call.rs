@@ -64,7 +64,10 @@ fn locate(core: &Core, config: &Value) -> Result<Place, String> {
 fn trusted(config: &Value) -> Result<ClientConfig, String> {
     let bundle = text(config, "/caBundle");
     if bundle.is_empty() {
-        return Err("its configuration has no caBundle, and this server trusts no authority besides: set clientConfig.caBundle".into());
+        return Err(
+            "its configuration has no caBundle, and this server trusts no authority besides: set clientConfig.caBundle"
+                .into(),
+        );
     }
     let pem = base64::engine::general_purpose::STANDARD.decode(bundle).map_err(|error| format!("caBundle: {error}"))?;
     let mut roots = RootCertStore::empty();

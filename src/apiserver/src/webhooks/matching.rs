@@ -61,10 +61,15 @@ mod tests {
 
     #[test]
     fn rules_name_resources_and_their_parts() {
-        let webhook = |resources: Value, scope: &str| {
-            json!({"rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": resources, "scope": scope}]})
+        let webhook = |resources: Value, scope: &str| json!({"rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": resources, "scope": scope}]});
+        let pods = Subject {
+            operation: "CREATE",
+            group: "",
+            version: "v1",
+            resource: "pods",
+            subresource: "",
+            namespace: "n",
         };
-        let pods = Subject { operation: "CREATE", group: "", version: "v1", resource: "pods", subresource: "", namespace: "n" };
         let status = Subject { subresource: "status", ..pods };
         for (resources, scope, of_pods, of_status) in [
             (json!(["pods"]), "*", true, false),

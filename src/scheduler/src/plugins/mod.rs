@@ -2,6 +2,7 @@
 //!
 //! A filter says of one node why a pod cannot run there. A score says how good a node is among those that are left.
 
+pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
@@ -56,6 +57,7 @@ pub const FILTERS: &[Filter] = &[
     volumes::zones,
     pod_topology_spread::filter,
     inter_pod_affinity::filter,
+    dynamic_resources::filter,
 ];
 
 /// The scores with their weights, as kube-scheduler's default profile has them.
