@@ -134,6 +134,8 @@ impl Maker<'_> {
         let any = json!({"type": "object"});
         let body = match action {
             "post" | "put" => Some((&["*/*"][..], schema.clone())),
+            // Custom resources have no strategic merge; clients decide by what is listed here.
+            "patch" if self.resource.custom.is_some() => Some((&PATCHES[..PATCHES.len() - 1], any)),
             "patch" => Some((PATCHES, any)),
             _ => None,
         };
