@@ -13,8 +13,9 @@ const PATCH: &str = "$patch";
 
 /// What a revision keeps of a template: a strategic merge patch of the owner.
 pub fn data_of(template: &PodTemplateSpec) -> Value {
-    // A template that does not encode could not have been decoded.
-    let mut template = serde_json::to_value(template).unwrap_or_default();
+    // By way of text, the one form in which everything is decoded and encoded: another form compiles every type again.
+    let text = serde_json::to_vec(template).unwrap_or_default();
+    let mut template: Value = serde_json::from_slice(&text).unwrap_or_default();
     if let Some(fields) = template.as_object_mut() {
         fields.insert(PATCH.to_owned(), json!("replace"));
     }
@@ -25,7 +26,7 @@ pub fn data_of(template: &PodTemplateSpec) -> Value {
 pub fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
     let mut template = data(revision)?.pointer("/spec/template")?.clone();
     template.as_object_mut()?.remove(PATCH);
-    serde_json::from_value(template).ok()
+    serde_json::from_str(&template.to_string()).ok()
 }
 
 fn data(revision: &ControllerRevision) -> Option<&Value> {

@@ -47,7 +47,7 @@ where
     /// # Errors
     /// What the API server says.
     pub async fn get(&self, key: &Key) -> kube::Result<K> {
-        self.client.request(build(self.at(&key.namespace).get(&key.name, &Default::default()))?).await
+        decode(&answer(&self.client, build(self.at(&key.namespace).get(&key.name, &Default::default()))?).await?)
     }
 
     /// Creates `object` in `namespace` (empty for a cluster-scoped kind).
@@ -125,7 +125,7 @@ where
         let params =
             DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() }.preconditions(preconditions);
         let request = build(self.at(&key.namespace).delete(&key.name, &params))?;
-        match self.client.request::<Value>(request).await {
+        match answer(&self.client, request).await {
             Err(error) if is_gone(&error) || is_conflict(&error) => {}
             Err(error) => return Err(error),
             Ok(_) => {}
@@ -199,10 +199,19 @@ where
     }
 
     async fn written(&self, request: http::Request<Vec<u8>>) -> kube::Result<K> {
-        let object: K = self.client.request(request).await?;
+        let object: K = decode(&answer(&self.client, request).await?)?;
         self.informer.written(object.clone());
         Ok(object)
     }
+}
+
+/// Sends a request. Not a method, so that it is compiled once and not for every kind.
+async fn answer(client: &Client, request: http::Request<Vec<u8>>) -> kube::Result<String> {
+    client.request_text(request).await
+}
+
+fn decode<K: DeserializeOwned>(text: &str) -> kube::Result<K> {
+    serde_json::from_str(text).map_err(kube::Error::SerdeError)
 }
 
 fn build(request: Result<http::Request<Vec<u8>>, kube::core::request::Error>) -> kube::Result<http::Request<Vec<u8>>> {
