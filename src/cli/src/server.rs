@@ -75,9 +75,12 @@ impl Server {
         }
         say(&format!("Coracle serves at {}", server.url()));
         say(&format!("export KUBECONFIG={}", server.admin_kubeconfig().display()));
-        told_to_end().await?;
+        let failed = tokio::select! {
+            told = told_to_end() => told.err(),
+            error = server.failed() => Some(error.into()),
+        };
         server.stop().await;
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 

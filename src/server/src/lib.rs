@@ -175,6 +175,11 @@ impl Server {
         Ok(self.config.network.node_range(0)?)
     }
 
+    /// Returns when the store has failed for good, with the reason.
+    pub async fn failed(&self) -> ServerError {
+        self.store.failed().await.into()
+    }
+
     /// Stops all parts, the store last.
     pub async fn stop(self) {
         self.tasks.drain().await;
