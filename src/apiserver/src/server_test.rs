@@ -510,3 +510,37 @@ async fn a_webhook_changes_and_refuses_objects_and_its_failure_counts_as_its_pol
     }
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pod_serves_is_reached_through_the_api_server() {
+    let cluster = Cluster::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(async |request: Request<hyper::body::Incoming>| {
+                let (method, uri) = (request.method().clone(), request.uri().clone());
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let answer = json!({"method": method.as_str(), "uri": uri.to_string(), "body": String::from_utf8_lossy(&body)});
+                Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(answer.to_string())))
+            });
+            let connection = hyper::server::conn::http1::Builder::new();
+            let _ = connection.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await;
+        }
+    });
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"name": "web", "port": 80}]}});
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}},
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}], "ports": [{"name": "web", "port": port}]});
+    let (status, made) = cluster.call("POST", "/api/v1/namespaces/default/services", Some(service)).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let through = "/api/v1/namespaces/default/services/s:web/proxy/a/b?c=d";
+    let (status, none) = cluster.call("GET", through, None).await;
+    assert_eq!((status, none["message"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("no endpoints available for service \"s\"")));
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let (status, made) = cluster.call("POST", slices, Some(slice)).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let (status, answer) = cluster.call_as(&admin(), "PUT", through, "text/plain", Some(b"hello".to_vec())).await;
+    assert_eq!((status, &answer), (StatusCode::OK, &json!({"method": "PUT", "uri": "/a/b?c=d", "body": "hello"})));
+    cluster.stop().await;
+}
