@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Attributes, Decision, ObjectReader, text};
+use crate::{Attributes, Decision, ObjectReader, rbac::rule_allows, text};
 
 /// Decides for users `system:node:NAME` of the group `system:nodes`.
 pub struct NodeAuthorizer {
     reader: Arc<dyn ObjectReader>,
+    /// What every node may do besides: the rules of `system:node`, which nobody is bound to.
+    rules: Vec<Value>,
 }
 
 /// The name of the node that a user is, if it is one.
@@ -20,7 +22,10 @@ pub fn node_of(user: &crate::UserInfo) -> Option<&str> {
 impl NodeAuthorizer {
     /// Over the objects that `reader` sees.
     pub fn new(reader: Arc<dyn ObjectReader>) -> Self {
-        Self { reader }
+        let roles = crate::bootstrap::objects();
+        let role = roles.iter().find(|role| role["kind"] == "ClusterRole" && role["metadata"]["name"] == "system:node");
+        let rules = role.and_then(|role| role["rules"].as_array()).cloned().unwrap_or_default();
+        Self { reader, rules }
     }
 
     /// Decides what is asked by a node; has no opinion of others.
@@ -52,8 +57,7 @@ impl NodeAuthorizer {
             ("", "services")
             | ("discovery.k8s.io", "endpointslices")
             | ("node.k8s.io", "runtimeclasses")
-            | ("", "persistentvolumes")
-            | ("storage.k8s.io", _) => {
+            | ("", "persistentvolumes") => {
                 matches!(attributes.verb.as_str(), "get" | "list" | "watch")
             }
             ("certificates.k8s.io", "certificatesigningrequests") => {
@@ -63,7 +67,13 @@ impl NodeAuthorizer {
             | ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => {
                 attributes.verb == "create"
             }
-            _ => false,
+            ("storage.k8s.io", "csinodes") => {
+                let own = attributes.name == node || attributes.name.is_empty() && attributes.verb == "create";
+                attributes.subresource.is_empty()
+                    && own
+                    && matches!(attributes.verb.as_str(), "get" | "create" | "update" | "patch" | "delete")
+            }
+            _ => self.rules.iter().any(|rule| rule_allows(rule, attributes)),
         };
         if allowed { Decision::Allow(String::new()) } else { Decision::NoOpinion(String::new()) }
     }
@@ -157,5 +167,52 @@ mod tests {
             assert!(refers(&pod, resource, name), "{resource} {name}");
         }
         assert!(!refers(&pod, "secrets", "settings") && !refers(&pod, "configmaps", "keys"));
+    }
+
+    struct Nothing;
+
+    impl ObjectReader for Nothing {
+        fn get(&self, _: &str, _: &str, _: &str, _: &str) -> Option<Arc<Value>> {
+            None
+        }
+        fn list(&self, _: &str, _: &str, _: Option<&str>) -> Vec<Arc<Value>> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_node_keeps_its_own_objects_and_reads_what_every_node_needs() {
+        let authorizer = NodeAuthorizer::new(Arc::new(Nothing));
+        let user = crate::UserInfo {
+            name: "system:node:a".into(),
+            groups: vec!["system:nodes".into()],
+            ..crate::UserInfo::default()
+        };
+        for (verb, group, resource, name, want) in [
+            ("patch", "", "nodes", "a", true),
+            ("patch", "", "nodes", "b", false),
+            ("update", "storage.k8s.io", "csinodes", "a", true),
+            ("update", "storage.k8s.io", "csinodes", "b", false),
+            ("create", "storage.k8s.io", "csinodes", "", true),
+            ("list", "storage.k8s.io", "csidrivers", "", true),
+            ("list", "", "services", "", true),
+            ("get", "", "secrets", "x", false),
+            ("list", "", "secrets", "", false),
+            ("get", "apps", "deployments", "x", false),
+            ("create", "certificates.k8s.io", "certificatesigningrequests", "", true),
+        ] {
+            let asked = Attributes {
+                user: user.clone(),
+                verb: verb.into(),
+                api_group: group.into(),
+                api_version: "v1".into(),
+                resource: resource.into(),
+                name: name.into(),
+                resource_request: true,
+                ..Attributes::default()
+            };
+            let allowed = matches!(authorizer.authorize(&asked), Decision::Allow(_));
+            assert_eq!(allowed, want, "{verb} {resource} {name}");
+        }
     }
 }
