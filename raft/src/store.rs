@@ -107,10 +107,6 @@ impl RaftStore {
         if !self.raft.is_initialized().await.map_err(|error| stopped(&error))? {
             let members = BTreeMap::from([(FIRST_SERVER, BasicNode::default())]);
             self.raft.initialize(members).await.map_err(|error| stopped(&error))?;
-            // The next step is another term: openraft complains about what is still on its way from this one.
-            let mut log = self.raft.watch_log_progress();
-            let on_disk = log.wait_until(|flushed| flushed.as_ref().is_some_and(|at| at.last_log_id.is_some()));
-            on_disk.await.map_err(|error| stopped(&error))?;
         }
         let alone = self.raft.with_raft_state(|state| {
             let voters: Vec<u64> = state.membership_state.effective().voter_ids().collect();

@@ -22,7 +22,7 @@ pub(crate) use context::CliError;
 #[command(name = "coracle", version = version::VERSION, disable_help_subcommand = true)]
 struct Arguments {
     /// What to log: a level, or levels by component (`info,kubelet=debug`)
-    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "warn,openraft=error", value_name = "FILTER")]
     log: String,
     /// How logs look
     #[arg(long, global = true, env = "CORACLE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
