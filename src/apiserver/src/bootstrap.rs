@@ -25,6 +25,7 @@ pub async fn bootstrap(core: &Arc<Core>) -> Result<(), StoreError> {
     let mut wanted: Vec<Value> = namespaces();
     wanted.extend(auth::bootstrap::objects());
     wanted.extend(own(core));
+    wanted.extend(api_services(core));
     for batch in wanted.chunks(BATCH) {
         create_missing(core, batch).await?;
     }
@@ -93,6 +94,63 @@ fn own(core: &Core) -> Vec<Value> {
             "data": {"client-ca-file": core.config.cluster_ca},
         }),
     ]
+}
+
+/// Where groups stand in discovery: the higher the earlier.
+const GROUP_PRIORITIES: &[(&str, i64)] = &[
+    ("", 18000),
+    ("apps", 17800),
+    ("events.k8s.io", 17750),
+    ("authentication.k8s.io", 17700),
+    ("authorization.k8s.io", 17600),
+    ("autoscaling", 17500),
+    ("batch", 17400),
+    ("certificates.k8s.io", 17300),
+    ("networking.k8s.io", 17200),
+    ("policy", 17100),
+    ("rbac.authorization.k8s.io", 17000),
+    ("storage.k8s.io", 16800),
+    ("apiextensions.k8s.io", 16700),
+    ("admissionregistration.k8s.io", 16700),
+    ("scheduling.k8s.io", 16600),
+    ("coordination.k8s.io", 16500),
+    ("node.k8s.io", 16300),
+    ("discovery.k8s.io", 16200),
+    ("flowcontrol.apiserver.k8s.io", 16100),
+    ("resource.k8s.io", 15200),
+];
+
+/// The versions that this server serves itself, as objects.
+fn api_services(core: &Core) -> Vec<Value> {
+    let table = core.table();
+    let now = meta::time(core.clock.now());
+    let mut services = Vec::new();
+    for (group, priority) in GROUP_PRIORITIES {
+        for version in table.versions(group) {
+            let version_priority = match (*group, version.as_str()) {
+                ("", _) => 1,
+                ("autoscaling", "v2") => 30,
+                ("flowcontrol.apiserver.k8s.io", _) => 21,
+                _ => 15,
+            };
+            let mut spec = json!({"version": version, "groupPriorityMinimum": priority, "versionPriority": version_priority});
+            if !group.is_empty() {
+                spec["group"] = (*group).into();
+            }
+            services.push(json!({
+                "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+                "metadata": {
+                    "name": format!("{version}.{group}"), "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"},
+                },
+                "spec": spec,
+                "status": {"conditions": [{
+                    "type": "Available", "status": "True", "reason": "Local", "lastTransitionTime": now,
+                    "message": "Local APIServices are always available",
+                }]},
+            }));
+        }
+    }
+    services
 }
 
 fn endpoints(core: &Core) -> Vec<Value> {

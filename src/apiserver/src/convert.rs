@@ -172,7 +172,10 @@ mod tests {
     fn the_older_autoscaler_keeps_its_cpu_target_and_hides_other_metrics() {
         let table = Table::builtin();
         let v1 = table.find("autoscaling", "v1", "horizontalpodautoscalers").unwrap();
-        let object = json!({"apiVersion": "autoscaling/v1", "metadata": {}, "spec": {"targetCPUUtilizationPercentage": 70, "maxReplicas": 3}});
+        let target = json!({"kind": "Deployment", "name": "d"});
+        let object = json!({"apiVersion": "autoscaling/v1", "metadata": {},
+            "spec": {"targetCPUUtilizationPercentage": 70, "maxReplicas": 3, "scaleTargetRef": target},
+            "status": {"currentReplicas": 0, "desiredReplicas": 0}});
         let stored = to_storage(v1, object.clone());
         assert_eq!(stored["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 70);
         let mut more = stored.clone();

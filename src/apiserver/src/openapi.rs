@@ -2,7 +2,7 @@
 
 use apimachinery::{
     VERSION, kinds,
-    openapi::{Described, Form, document as make},
+    openapi::{Described, Form, document as make, to_protobuf},
 };
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -17,10 +17,15 @@ use crate::{
     respond,
 };
 
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
 /// All groups in one document of the older form.
 pub fn v2(core: &Core, context: &Context) -> Response<Body> {
     let accepted = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
-    if !["*/*", "application/*", "application/json"].iter().any(|media| accepted.contains(media)) {
+    // The two names under which clients ask for it.
+    let protobuf =
+        accepted.contains(PROTOBUF) || accepted.contains("application/com.github.googleapis.gnostic.OpenAPIv2");
+    if !protobuf && !["*/*", "application/*", "application/json"].iter().any(|media| accepted.contains(media)) {
         return respond::status(&fail::not_acceptable());
     }
     let table = core.table();
@@ -29,7 +34,13 @@ pub fn v2(core: &Core, context: &Context) -> Response<Body> {
         .flat_map(|(group, version)| table.resources(group, version))
         .map(|resource| describe(resource))
         .collect();
-    respond::json(StatusCode::OK, &make(Form::V2, &all))
+    let document = make(Form::V2, &all);
+    if !protobuf {
+        return respond::json(StatusCode::OK, &document);
+    }
+    let mut response = Response::new(Body::from(to_protobuf(&document)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    response
 }
 
 /// Which documents there are.
