@@ -3,7 +3,7 @@
 mod owner;
 mod plan;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use component_base::SharedClock;
 use k8s_openapi::api::{
@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{
     framework::{
-        Context, Key, Objects, Outcome, Queue, Recorder, SyncError, controller_of, controller_ref,
+        Change, Context, Informer, Key, Objects, Outcome, Queue, Recorder, SyncError, controller_of, controller_ref,
         is_terminating_namespace, message_of, now, slow_start, spawn_workers, wake_owner_or_claimants,
     },
     pods,
@@ -34,11 +34,26 @@ pub fn start(context: &Context) {
     Controller::<ReplicationController>::start(context);
 }
 
+/// From so many replicas on, what changes of one pod is not looked at by itself: a thousand pods that become ready would be a
+/// thousand statuses of their set, and as many of its Deployment.
+const CROWD: i32 = 16;
+/// So long others are then waited for.
+const PAUSE: Duration = Duration::from_millis(25);
+
 struct Controller<O> {
     owners: Objects<O>,
     pods: Objects<Pod>,
     recorder: Recorder,
     clock: SharedClock,
+}
+
+/// The owner of a changed pod that is one of many.
+fn one_of_a_crowd<O: ReplicaOwner>(owners: &Informer<O>, change: &Change<Pod>) -> Option<Key> {
+    let (old, new) = (change.old.as_ref()?, change.new.as_ref()?);
+    let owner = controller_of(&**new).filter(|owner| owner.kind == O::kind(&()))?;
+    controller_of(&**old).filter(|before| before.uid == owner.uid)?;
+    let key = Key::new(new.metadata.namespace.as_deref().unwrap_or_default(), owner.name.as_str());
+    (owners.get(&key)?.replicas() > CROWD).then_some(key)
 }
 
 impl<O: ReplicaOwner> Controller<O> {
@@ -49,7 +64,10 @@ impl<O: ReplicaOwner> Controller<O> {
         let own = queue.clone();
         owners.on_change(move |change| own.add(Key::of(&**change.object())));
         let (claimed, of) = (queue.clone(), owners.clone());
-        pods.on_change(move |change| wake_owner_or_claimants(&claimed, &of, change, O::selector));
+        pods.on_change(move |change| match one_of_a_crowd(&of, change) {
+            Some(key) => claimed.add_after(key, PAUSE),
+            None => wake_owner_or_claimants(&claimed, &of, change, O::selector),
+        });
         let controller = Arc::new(Self {
             owners: Objects::new(client.clone(), owners, context.clock.clone()),
             pods: Objects::new(client, pods, context.clock.clone()),
@@ -167,5 +185,34 @@ impl<O: ReplicaOwner> Controller<O> {
         let uids = siblings.iter().filter_map(|sibling| sibling.meta().uid.as_deref());
         let related = uids.flat_map(|uid| self.pods.cache().controlled_by(uid));
         related.filter(|pod| pods::is_active(pod)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn only_a_change_of_one_among_many_may_wait() {
+        let owners = Informer::<ReplicaSet>::new();
+        for (name, replicas) in [("few", 3), ("many", 300)] {
+            let set = json!({"metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": "1"},
+                "spec": {"replicas": replicas, "selector": {}}});
+            owners.written(from_value(set).expect("a ReplicaSet"));
+        }
+        let pod = |owner: Option<&str>| {
+            let reference = |name: &str| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": name, "controller": true});
+            let owners: Vec<Value> = owner.map(reference).into_iter().collect();
+            let pod = json!({"metadata": {"name": "p", "namespace": "default", "ownerReferences": owners}});
+            Some(Arc::new(from_value(pod).expect("a Pod")))
+        };
+        let waits = |old, new| one_of_a_crowd(&owners, &Change { old, new }).is_some();
+        assert!(waits(pod(Some("many")), pod(Some("many"))));
+        assert!(!waits(pod(Some("few")), pod(Some("few"))), "nobody waits for three");
+        assert!(!waits(None, pod(Some("many"))), "a new one was made by its owner");
+        assert!(!waits(pod(Some("many")), None), "one that is gone is missing");
+        assert!(!waits(pod(Some("many")), pod(None)) && !waits(pod(None), pod(Some("many"))), "owners change");
     }
 }
