@@ -13,6 +13,11 @@ pub(crate) trait Kind: Sync {
         false
     }
 
+    /// Whether a change is one of what is wanted, where generations are counted: by default, of anything but status and metadata.
+    fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
+        metadata::is_changed(new, old)
+    }
+
     /// Whether `status` is written through a subresource of its own, and kept by other writes.
     fn has_status(&self) -> bool {
         false

@@ -50,16 +50,23 @@ pub(crate) fn keep_other_side(kind: &dyn Kind, subresource: Option<&str>, new: &
     }
 }
 
-/// Counts a change of anything but status and metadata.
+/// Counts a change of what is wanted.
 pub(crate) fn count_generation(kind: &dyn Kind, subresource: Option<&str>, new: &mut Value, old: &Value) {
     if !kind.has_generation() || matches!(subresource, Some("status" | "approval" | "binding" | "finalize")) {
         return;
     }
-    let (Some(one), Some(other)) = (new.as_object(), old.as_object()) else { return };
+    if !new.is_object() || !old.is_object() {
+        return;
+    }
+    let generation = meta::generation(old) + i64::from(kind.is_new_generation(new, old));
+    meta::set(new, "generation", generation);
+}
+
+/// Whether anything but status and metadata differs.
+pub(crate) fn is_changed(new: &Value, old: &Value) -> bool {
+    let (Some(one), Some(other)) = (new.as_object(), old.as_object()) else { return false };
     let wanted = |name: &&String| !matches!(name.as_str(), "status" | "metadata");
-    let changed = one.keys().chain(other.keys()).filter(wanted).any(|name| one.get(name) != other.get(name));
-    let generation = meta::generation(old);
-    meta::set(new, "generation", if changed { generation + 1 } else { generation });
+    one.keys().chain(other.keys()).filter(wanted).any(|name| one.get(name) != other.get(name))
 }
 
 /// What is wrong with a new object's metadata.

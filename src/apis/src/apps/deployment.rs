@@ -1,6 +1,9 @@
 //! Deployments.
 
-use apimachinery::field::{ErrorKind, ErrorList, FieldError, Path};
+use apimachinery::{
+    field::{ErrorKind, ErrorList, FieldError, Path},
+    meta,
+};
 use serde_json::{Value, json};
 
 use super::workload;
@@ -10,6 +13,7 @@ use crate::{
     golang::{Shape, Struct},
     json::{default, field, has, int, keep, text, with},
     kind::Kind,
+    metadata,
 };
 
 static ROLLING: Struct =
@@ -22,6 +26,10 @@ pub(crate) struct Deployment;
 impl Kind for Deployment {
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
+        metadata::is_changed(new, old) || meta::annotations(new) != meta::annotations(old)
     }
 
     fn has_status(&self) -> bool {

@@ -31,6 +31,10 @@ impl Kind for EndpointSlice {
         true
     }
 
+    fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
+        metadata::is_changed(new, old) || meta::labels(new) != meta::labels(old)
+    }
+
     fn defaults(&self, _version: &str, object: &mut Value) {
         each(object, "endpoints", |endpoint| default(endpoint, "conditions", json!({})));
         each(object, "ports", |port| {

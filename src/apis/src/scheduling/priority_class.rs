@@ -26,6 +26,11 @@ impl Kind for PriorityClass {
         true
     }
 
+    /// It has a generation, and it stays the first.
+    fn is_new_generation(&self, _new: &Value, _old: &Value) -> bool {
+        false
+    }
+
     fn defaults(&self, _version: &str, object: &mut Value) {
         default(object, "preemptionPolicy", "PreemptLowerPriority");
     }
