@@ -116,8 +116,10 @@ impl<'a> Definitions<'a> {
         let mut properties = Map::new();
         for field in &structure.fields {
             let mut property = self.property(&field.schema);
-            // Descriptions do not stand beside references, so those are wrapped.
-            if let Some(reference) = property.get("$ref").cloned() {
+            // In the newer form descriptions do not stand beside references, so those are wrapped; clients of the older one know no wrappers.
+            if self.form == Form::V3
+                && let Some(reference) = property.get("$ref").cloned()
+            {
                 property = json!({"allOf": [{"$ref": reference}]});
             }
             self.describe(&mut property, &structure.name, &field.name);
@@ -155,7 +157,11 @@ impl<'a> Definitions<'a> {
 
     fn referring(&self, name: &str, description: &str) -> Value {
         let reference = json!({"$ref": self.form.reference(name)});
-        if description.is_empty() { reference } else { json!({"allOf": [reference], "description": description}) }
+        match (description, self.form) {
+            ("", _) => reference,
+            (_, Form::V2) => json!({"$ref": self.form.reference(name), "description": description}),
+            (_, Form::V3) => json!({"allOf": [reference], "description": description}),
+        }
     }
 
     /// A value of a kind that has a definition of its own.

@@ -4,12 +4,14 @@
 
 mod definitions;
 mod paths;
+mod protobuf;
 
 use std::{collections::BTreeMap, io::Read, sync::Arc};
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
+pub use self::protobuf::encode as to_protobuf;
 use crate::{VERSION, kinds::ResourceInfo, schema::builtin};
 
 const DOCS: &[u8] = include_bytes!("../../data/docs.json.gz");
