@@ -133,7 +133,8 @@ fn api_services(core: &Core) -> Vec<Value> {
                 ("flowcontrol.apiserver.k8s.io", _) => 21,
                 _ => 15,
             };
-            let mut spec = json!({"version": version, "groupPriorityMinimum": priority, "versionPriority": version_priority});
+            let mut spec =
+                json!({"version": version, "groupPriorityMinimum": priority, "versionPriority": version_priority});
             if !group.is_empty() {
                 spec["group"] = (*group).into();
             }

@@ -284,7 +284,8 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a moment");
         let usages = |usages: &[&str]| usages.iter().map(|usage| (*usage).to_owned()).collect::<Vec<_>>();
         let signed = ca.sign_request(&request, &usages(&["digital signature", "client auth"]), Some(600), now);
-        let (_, pem) = x509_parser::pem::parse_x509_pem(signed.expect("signed").as_bytes()).map(|it| ((), it.1)).expect("PEM");
+        let (_, pem) =
+            x509_parser::pem::parse_x509_pem(signed.expect("signed").as_bytes()).map(|it| ((), it.1)).expect("PEM");
         let certificate = pem.parse_x509().expect("a certificate");
         assert_eq!(certificate.validity().not_after.timestamp(), now.as_second() + 600);
         assert!(!certificate.is_ca());

@@ -161,7 +161,9 @@ async fn at_revision(
         Err(StoreError::Compacted { .. }) if !options.continue_token.is_empty() => {
             return Err(inconsistent(start).into());
         }
-        Err(StoreError::Compacted { compacted, .. }) => return Err(fail::too_old(revision, compacted).into()),
+        Err(StoreError::Compacted { .. }) => {
+            return Err(fail::expired("The resourceVersion for the provided list is too old.").into());
+        }
         Err(error) => return Err(fail::store(&error).into()),
     };
     let mut entries = Vec::new();
