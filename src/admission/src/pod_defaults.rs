@@ -10,10 +10,10 @@ const SECONDS: i64 = 300;
 
 /// Adds the tolerations and taints.
 pub fn admit(request: &mut Request<'_>) {
-    if request.creates("nodes") {
-        if let Some(node) = request.object.as_deref_mut() {
-            add(node, "taints", &json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}));
-        }
+    if request.creates("nodes")
+        && let Some(node) = request.object.as_deref_mut()
+    {
+        add(node, "taints", &json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}));
     }
     let changes_pod = request.group.is_empty() && request.resource == "pods" && request.subresource.is_empty();
     if !changes_pod {

@@ -98,10 +98,11 @@ fn charge(
         return Ok(None);
     }
     let name = text(quota, "/metadata/name");
-    if request.group.is_empty() && request.resource == "pods" {
-        if let Some(missing) = unspecified(object, &concerned) {
-            return Err(request.forbidden(&format!("failed quota: {name}: must specify {missing}")));
-        }
+    if request.group.is_empty()
+        && request.resource == "pods"
+        && let Some(missing) = unspecified(object, &concerned)
+    {
+        return Err(request.forbidden(&format!("failed quota: {name}: must specify {missing}")));
     }
     let mut used = pod_resources::read(quota.pointer("/status/used"));
     if let Some(unknown) = joined(concerned.iter().filter(|name| !used.contains_key(**name)).map(|name| name.as_str()))

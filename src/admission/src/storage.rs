@@ -38,10 +38,12 @@ pub fn admit(request: &mut Request<'_>, reader: &dyn ObjectReader) {
     let is_claim = request.resource == "persistentvolumeclaims";
     let Some(object) = request.object.as_deref_mut() else { return };
     let annotated = !object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"].is_null();
-    if is_claim && !annotated && object["spec"].is_object() && object["spec"]["storageClassName"].is_null() {
-        if let Some(class) = default_of(reader.list("storage.k8s.io", "storageclasses", None), &DEFAULT_CLASS) {
-            object["spec"]["storageClassName"] = class["metadata"]["name"].clone();
-        }
+    let unclassed = !annotated && object["spec"].is_object() && object["spec"]["storageClassName"].is_null();
+    if is_claim
+        && unclassed
+        && let Some(class) = default_of(reader.list("storage.k8s.io", "storageclasses", None), &DEFAULT_CLASS)
+    {
+        object["spec"]["storageClassName"] = class["metadata"]["name"].clone();
     }
     let metadata = &mut object["metadata"];
     if !metadata.is_object() {

@@ -100,7 +100,8 @@ impl Binder {
 
     /// Has the volumes of `pod` bound for `node`: to volumes that are there, or by telling the provisioner the node.
     pub fn prepare_volumes(&self, pod: Arc<PodInfo>, node: String, steps: &[Step], known: &Volumes) {
-        for step in steps.iter().cloned() {
+        for step in steps {
+            let step = step.clone();
             let (client, pod, node, outcomes) = (self.client.clone(), pod.clone(), node.clone(), self.outcomes.clone());
             let (Step::Bind { claim, .. } | Step::Provision { claim }) = &step;
             let claim_uid =

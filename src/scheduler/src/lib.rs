@@ -64,6 +64,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
 }
 
 /// What the loop is told.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most are pods")]
 enum Told {
     Pod(Event<Pod>),
     Node(Event<Node>),

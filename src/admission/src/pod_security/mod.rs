@@ -168,11 +168,11 @@ fn wrong_labels(namespace: &Value) -> Vec<FieldError> {
     let path = Path::new("metadata").child("labels");
     for mode in ["enforce", "audit", "warn"] {
         let name = format!("{PREFIX}{mode}");
-        if let Some(level) = namespace["metadata"]["labels"][&name].as_str() {
-            if !matches!(level, "privileged" | "baseline" | "restricted") {
-                let detail = "must be one of privileged, baseline, restricted";
-                errors.push(FieldError::invalid(&path.key(&name), level, detail));
-            }
+        if let Some(level) = namespace["metadata"]["labels"][&name].as_str()
+            && !matches!(level, "privileged" | "baseline" | "restricted")
+        {
+            let detail = "must be one of privileged, baseline, restricted";
+            errors.push(FieldError::invalid(&path.key(&name), level, detail));
         }
         let name = format!("{name}-version");
         if let Some(version) = namespace["metadata"]["labels"][&name].as_str().filter(|version| !is_version(version)) {

@@ -51,13 +51,13 @@ impl RequestInfo {
             info.verb = "watch".into();
             parts = &parts[1..];
         }
-        if parts[0] == "namespaces" {
-            if let Some(namespace) = parts.get(1) {
-                info.namespace.clone_from(namespace);
-                // `finalize` and `status` are subresources of the namespace itself, not resources in it.
-                if parts.len() > 2 && !matches!(parts[2].as_str(), "finalize" | "status") {
-                    parts = &parts[2..];
-                }
+        if parts[0] == "namespaces"
+            && let Some(namespace) = parts.get(1)
+        {
+            info.namespace.clone_from(namespace);
+            // `finalize` and `status` are subresources of the namespace itself, not resources in it.
+            if parts.len() > 2 && !matches!(parts[2].as_str(), "finalize" | "status") {
+                parts = &parts[2..];
             }
         }
         info.resource = parts.first().cloned().unwrap_or_default();

@@ -35,7 +35,10 @@ impl FieldRequirement {
             Some(path) => match path.first(&entry.object()) {
                 None | Some(Value::Null) => self.value.is_empty(),
                 Some(Value::String(text)) => *text == self.value,
-                Some(other) => other.to_string() == self.value,
+                Some(other) => {
+                    let text = other.to_string();
+                    text == self.value
+                }
             },
         };
         found == self.equal

@@ -35,7 +35,7 @@ pub async fn route(core: &Arc<Core>, context: &Context, resource: &Arc<Resource>
         return Err(fail::no_method().into());
     }
     // Streams are opened by `get` as well as by `create`; discovery names both.
-    if !sub.verbs.iter().any(|verb| *verb == info.verb) {
+    if !sub.verbs.contains(&info.verb) {
         return Err(fail::no_method().into());
     }
     match (resource.group.as_str(), resource.name.as_str(), info.subresource.as_str()) {

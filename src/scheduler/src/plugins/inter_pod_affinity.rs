@@ -96,7 +96,7 @@ pub fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), Refusal> {
     let in_domains = |domains: &HashSet<Domain>, key: &str| domain(key, node).is_some_and(|at| domains.contains(&at));
     let near = cycle.pod.affinity().iter().all(|term| in_domains(&met.affinity, &term.topology_key));
     let has_keys = cycle.pod.affinity().iter().all(|term| node.labels.contains_key(&term.topology_key));
-    if !near && !(met.first_of_its_kind && has_keys) {
+    if !(near || met.first_of_its_kind && has_keys) {
         return Err(Refusal::unresolvable("node(s) didn't match pod affinity rules"));
     }
     if cycle.pod.anti_affinity().iter().any(|term| in_domains(&met.anti_affinity, &term.topology_key)) {
