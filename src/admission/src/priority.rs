@@ -39,9 +39,15 @@ pub fn admit(request: &mut Request<'_>, reader: &dyn ObjectReader) -> Result<(),
     if let Some(class) = &class {
         pod["spec"]["priorityClassName"] = class["metadata"]["name"].clone();
     }
-    if pod["spec"]["preemptionPolicy"].is_null() {
-        let policy = class.as_ref().map(|class| &class["preemptionPolicy"]).filter(|policy| policy.is_string());
-        pod["spec"]["preemptionPolicy"] = policy.cloned().unwrap_or_else(|| Value::from("PreemptLowerPriority"));
+    let policy = class.as_ref().map(|class| text(class, "/preemptionPolicy")).filter(|policy| !policy.is_empty());
+    let policy = policy.unwrap_or("PreemptLowerPriority");
+    let given = text(pod, "/spec/preemptionPolicy").to_owned();
+    if !given.is_empty() && given != policy {
+        let why = format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(request.forbidden(&why));
     }
+    pod["spec"]["preemptionPolicy"] = policy.into();
     Ok(())
 }
