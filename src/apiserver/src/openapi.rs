@@ -17,14 +17,18 @@ use crate::{
     respond,
 };
 
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// Under which clients ask for it, by the kind of server that they knew first.
+const PROTOBUF_ASKED: [&str; 3] = [
+    PROTOBUF,
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.googleapis.gnostic.OpenAPIv2",
+];
 
 /// All groups in one document of the older form.
 pub fn v2(core: &Core, context: &Context) -> Response<Body> {
     let accepted = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
-    // The two names under which clients ask for it.
-    let protobuf =
-        accepted.contains(PROTOBUF) || accepted.contains("application/com.github.googleapis.gnostic.OpenAPIv2");
+    let protobuf = PROTOBUF_ASKED.iter().any(|media| accepted.contains(media));
     if !protobuf && !["*/*", "application/*", "application/json"].iter().any(|media| accepted.contains(media)) {
         return respond::status(&fail::not_acceptable());
     }
