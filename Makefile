@@ -1,7 +1,8 @@
-# make run     builds Coracle and runs a server
+# make run     builds Coracle, brings a cluster up and deploys the demo
 # make test    passes the tests
 # make verify  what a reviewer wants to know, reads only: format, lints, docs, dependency edges
 # make fix     rewrites what a tool can put right
+# make bench   measures the cluster that `make run` brought up
 #
 # Compiled code goes outside the checkout, so that clones share it.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle/target
@@ -9,14 +10,14 @@ export GUEST_TARGET_DIR ?= $(CARGO_TARGET_DIR)/guests
 CORACLE := $(CARGO_TARGET_DIR)/debug/coracle
 DATA ?= $(CURDIR)/data
 
-.PHONY: run build guests test verify fix clean
+.PHONY: run build guests test verify fix bench clean
 
-run: build
-	@"$(CORACLE)" server --data-dir "$(DATA)"
+run: build guests
+	@scripts/run.sh "$(CORACLE)" "$(DATA)"
 
 build:
 	@scripts/setup.sh build
-	@cargo build --locked
+	@cargo build --locked --workspace
 
 guests:
 	@scripts/setup.sh build
@@ -35,6 +36,11 @@ verify:
 fix:
 	@cargo fmt --all
 	@cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
+
+# Measures a cluster that runs (`make run` in another terminal): its figures go to bench/results.
+bench:
+	@cargo build --locked --workspace
+	@"$(CARGO_TARGET_DIR)/debug/bench" first-answer crash pods api idle --kubeconfig "$(DATA)/admin.kubeconfig"
 
 clean:
 	@rm -rf "$(DATA)"

@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo test --locked --workspace --lib --bins --quiet
-cargo test --locked --test e2e
+cargo test --locked --workspace --test e2e

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     config::{log_directory, sandbox_config},
     fields::NodeFacts,
-    objects::{Lookup, PodObjects},
+    objects::PodObjects,
     observed::{Observed, ObservedContainer, ObservedSandbox},
     start::StartError,
     traits::PodExt,
