@@ -24,7 +24,9 @@ fn what_runs_can_be_looked_at() {
     assert!(wide.contains("NODE") && wide.contains("Running") && wide.contains("127."), "{wide}");
     let yaml = cluster.kubectl(&["get", "deployment", "hello-http", "-o", "yaml"]);
     assert!(yaml.contains("kind: Deployment") && yaml.contains("availableReplicas: 2"), "{yaml}");
-    let described = cluster.kubectl(&["describe", "pods"]);
+    let pod = cluster.kubectl(&["get", "pods", "-o", "name"]).lines().next().expect("a pod").to_owned();
+    // Of several objects kubectl shows no events.
+    let described = cluster.kubectl(&["describe", &pod]);
     assert!(described.contains("Started") && described.contains("Successfully assigned"), "{described}");
     let described = cluster.kubectl(&["describe", "deployment", "hello-http"]);
     assert!(described.contains("ScalingReplicaSet"), "{described}");

@@ -7,6 +7,7 @@
 //! the API speaks of time (deadlines, schedules, back-off).
 
 mod bootstraptoken;
+mod certificates;
 mod clusterroleaggregation;
 mod cronjob;
 mod daemonset;
@@ -43,9 +44,12 @@ mod tainteviction;
 mod ttl;
 mod ttlafterfinished;
 
+use std::sync::Arc;
+
 use component_base::{SharedClock, SharedEntropy, Tasks};
 
 use crate::framework::{Clients, Context};
+pub use crate::{certificates::CertificateSigner, nodeipam::PodRange};
 
 /// What the controllers need.
 #[derive(Clone)]
@@ -58,10 +62,15 @@ pub struct Config {
     pub entropy: SharedEntropy,
     /// The authority of the API server's certificate, in PEM: what pods find in `kube-root-ca.crt`.
     pub root_ca: String,
+    /// The addresses of all pods, of which each node gets a part; `None` where somebody else gives them out.
+    pub pod_range: Option<PodRange>,
+    /// Signs what certificate requests ask for; `None` where somebody else does.
+    pub signer: Option<Arc<dyn CertificateSigner>>,
 }
 
 /// Starts all controllers; they run until `tasks` stops.
 pub async fn run(config: Config, tasks: &Tasks) {
+    let (pod_range, signer) = (config.pod_range.clone(), config.signer.clone());
     let context = Context::new(config, tasks);
     replicaset::start(&context);
     deployment::start(&context);
@@ -91,4 +100,10 @@ pub async fn run(config: Config, tasks: &Tasks) {
     podgc::start(&context);
     ttlafterfinished::start(&context);
     disruption::start(&context, &inventory);
+    if let Some(range) = pod_range {
+        nodeipam::start(&context, range);
+    }
+    if let Some(signer) = signer {
+        certificates::start(&context, signer);
+    }
 }

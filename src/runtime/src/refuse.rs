@@ -57,15 +57,12 @@ pub fn check_sandbox(config: &v1::PodSandboxConfig) -> Checked {
     if let Some(name) = linux.sysctls.keys().next() {
         return refuse("securityContext.sysctls", &format!("{name} is a setting of a kernel that guests do not have"));
     }
-    let Some(LinuxSandboxSecurityContext { namespace_options, privileged, seccomp, apparmor, selinux_options, .. }) =
+    let Some(LinuxSandboxSecurityContext { namespace_options, seccomp, apparmor, selinux_options, .. }) =
         &linux.security_context
     else {
         return Ok(());
     };
     check_namespaces(namespace_options.as_ref(), "pods")?;
-    if *privileged {
-        return refuse("containers[].securityContext.privileged", "guests have no access to the host to begin with");
-    }
     if selinux_options.is_some() {
         return refuse("securityContext.seLinuxOptions", "guests are no processes that could have a label");
     }
@@ -188,7 +185,8 @@ mod tests {
             ("hostNetwork", namespaces(Node, Container, Pod)),
             ("hostPID", namespaces(Pod, Node, Pod)),
             ("hostIPC", namespaces(Pod, Container, Node)),
-            ("privileged", with(LinuxSandboxSecurityContext { privileged: true, ..Default::default() })),
+            // It is refused to the container that asks for it.
+            ("", with(LinuxSandboxSecurityContext { privileged: true, ..Default::default() })),
             ("hostPort", v1::PodSandboxConfig { port_mappings: vec![port], ..Default::default() }),
         ];
         for (field, config) in cases {

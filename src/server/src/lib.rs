@@ -17,7 +17,7 @@ use std::{
 use apiserver::{ApiServer, Parts};
 use auth::{ClusterCa, TokenSigner, UserInfo, pki};
 use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
-use controller_manager::framework::Clients;
+use controller_manager::{CertificateSigner, PodRange, framework::Clients};
 use raft::RaftStore;
 use storage::DataDir;
 use tokio::net::TcpListener;
@@ -202,7 +202,7 @@ fn names(config: &Config, address: SocketAddr) -> Result<Vec<String>, ServerErro
 }
 
 /// Controllers and scheduler, as clients of this process's API server.
-async fn start_clients(api: &ApiServer, config: &Config, ca: &ClusterCa, tasks: &Tasks) {
+async fn start_clients(api: &ApiServer, config: &Config, ca: &Arc<ClusterCa>, tasks: &Tasks) {
     let entry = api.clone();
     let as_user = move |name: String, groups: Vec<String>| {
         kube::Client::new(entry.client_for(UserInfo { name, groups, ..UserInfo::default() }), "default")
@@ -214,7 +214,24 @@ async fn start_clients(api: &ApiServer, config: &Config, ca: &ClusterCa, tasks: 
         clock: config.clock.clone(),
         entropy: config.entropy.clone(),
         root_ca: ca.certificate_pem().to_owned(),
+        pod_range: Some(PodRange {
+            cluster_cidr: config.network.cluster_cidr.clone(),
+            node_bits: config.network.node_mask,
+        }),
+        signer: Some(Arc::new(Signer { ca: ca.clone(), clock: config.clock.clone() })),
     };
     controller_manager::run(controllers, tasks).await;
     scheduler::run(scheduler::Config { client }, tasks).await;
+}
+
+/// The cluster's authority, as the certificate controllers use it.
+struct Signer {
+    ca: Arc<ClusterCa>,
+    clock: SharedClock,
+}
+
+impl CertificateSigner for Signer {
+    fn sign(&self, request: &str, usages: &[String], seconds: Option<i64>) -> Result<String, String> {
+        self.ca.sign_request(request, usages, seconds, self.clock.now()).map_err(|error| error.to_string())
+    }
 }

@@ -21,8 +21,9 @@ pub fn status_patch(pod: &Pod, wanted: &PodStatus) -> Option<Value> {
         }
         if name == "conditions" {
             let before = old.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+            let items = value.as_array().into_iter().flatten();
             let changed: Vec<Value> =
-                value.as_array().into_iter().flatten().filter(|item| !before.contains(item)).cloned().collect();
+                items.filter(|item| !before.contains(item)).map(|item| replacing(item, &before)).collect();
             if !changed.is_empty() {
                 fields.insert(name.clone(), Value::Array(changed));
             }
@@ -48,9 +49,32 @@ pub fn status_patch(pod: &Pod, wanted: &PodStatus) -> Option<Value> {
     Some(json!({"metadata": {"uid": pod.metadata.uid}, "status": fields}))
 }
 
+/// A condition as what it is merged into has to be told: a reason or message that is no more is taken away by name.
+fn replacing(condition: &Value, before: &[Value]) -> Value {
+    let mut told = condition.clone();
+    let old = before.iter().find(|old| old["type"] == condition["type"]).and_then(Value::as_object);
+    if let Some(told) = told.as_object_mut() {
+        for field in old.into_iter().flatten().map(|(field, _)| field) {
+            told.entry(field.clone()).or_insert(Value::Null);
+        }
+    }
+    told
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_loses_the_message_that_is_no_more_true() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": {"conditions": [
+            {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "unready"}]}}))
+        .expect("a pod");
+        let wanted = serde_json::from_value(json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+        let patch = status_patch(&pod, &wanted.expect("a status")).expect("a difference");
+        let told = json!([{"type": "Ready", "status": "True", "reason": null, "message": null}]);
+        assert_eq!(patch["status"]["conditions"], told, "a merge keeps what is not named");
+    }
 
     #[test]
     fn only_what_changed_is_sent() {

@@ -28,12 +28,13 @@ async fn what_is_not_there_is_not_found_and_what_is_gone_may_be_removed_again() 
 async fn what_guests_cannot_have_is_refused_by_name() {
     let node = Node::start().await;
     let image = node.image("probe").await;
-    let security = v1::LinuxSandboxSecurityContext { privileged: true, ..Default::default() };
+    let selinux_options = Some(v1::SeLinuxOption::default());
+    let security = v1::LinuxSandboxSecurityContext { selinux_options, ..Default::default() };
     let linux = v1::LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
-    let config = v1::PodSandboxConfig { linux: Some(linux), ..node.sandbox_config("privileged") };
+    let config = v1::PodSandboxConfig { linux: Some(linux), ..node.sandbox_config("labelled") };
     let refused = node.run_sandbox(config).await.expect_err("refused");
     assert_eq!(refused.code(), Code::FailedPrecondition);
-    assert!(refused.message().contains("privileged"), "{refused}");
+    assert!(refused.message().contains("seLinuxOptions"), "{refused}");
     let (sandbox, _) = node.sandbox("plain").await;
     let again = node.run_sandbox(node.sandbox_config("plain")).await.expect("the same question");
     assert_eq!(again, sandbox, "has the same answer");

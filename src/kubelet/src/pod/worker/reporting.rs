@@ -6,7 +6,10 @@ use tokio::time::Instant;
 
 use super::{Alarm, Worker};
 use crate::{
-    pod::operations::{self, Done},
+    pod::{
+        operations::{self, Done},
+        traits::PodExt,
+    },
     status::{Facts, generate, status_patch},
 };
 
@@ -53,6 +56,7 @@ impl Worker {
             return alarm.at(moment);
         }
         self.status.busy = true;
+        tracing::debug!(pod = self.pod.display(), %patch, "reporting a status");
         let (context, pod) = (self.context.clone(), self.pod.clone());
         self.operations.spawn(async move { Done::Status(operations::write_status(&context, &pod, &patch).await) });
     }
