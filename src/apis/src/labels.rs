@@ -91,7 +91,7 @@ mod tests {
         );
         let wrong = json!({"matchExpressions": [{"key": "a b", "operator": "x", "values": ["!"]}, {"key": "a", "operator": "In"}]});
         let told = said(&wrong);
-        assert_eq!(told[0], "s.matchExpressions[0].operator: Invalid value: \"x\": not a v");
+        assert_eq!(told[0], "s.matchExpressions[0].operator: Invalid value: \"x\": not a va");
         assert!(told[1].starts_with("s.matchExpressions[0].key: Invalid"));
         assert!(told[2].starts_with("s.matchExpressions[0].values[0]: Invalid"));
         assert!(told[3].starts_with("s.matchExpressions[1].values: Required value: must be"));

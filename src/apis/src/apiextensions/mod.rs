@@ -1,11 +1,16 @@
 //! Kinds of `apiextensions.k8s.io`.
 
-use crate::kind::{COUNTED_REPORTED, Kind};
+mod definition;
+mod schema;
+mod structural;
+mod versions;
+
+use crate::kind::Kind;
 
 /// The kind of that name.
 pub(crate) fn find(kind: &str) -> Option<&'static dyn Kind> {
     Some(match kind {
-        "CustomResourceDefinition" => &COUNTED_REPORTED,
+        "CustomResourceDefinition" => &definition::CustomResourceDefinition,
         _ => return None,
     })
 }

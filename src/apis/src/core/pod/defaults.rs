@@ -74,7 +74,7 @@ fn pod_requests(spec: &mut Value) {
     let supported = |name: &str| matches!(name, "cpu" | "memory") || is_huge_page(name);
     let sums = requests_of_containers(spec).into_iter().filter(|(name, _)| supported(name));
     let mut requests: Map<String, Value> = sums.map(|(name, sum)| (name, sum.canonical().into())).collect();
-    for (name, limit) in entries(resources, "limits") {
+    for (name, limit) in entries(resources, "limits").filter(|(name, _)| supported(name)) {
         if !requests.contains_key(name) {
             requests.insert(name.clone(), limit.clone());
         }
