@@ -76,7 +76,7 @@ mod tests {
             errors.len()
         };
         let good = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2024-01-01T00:00:00Z", "reason": "All_Good"});
-        assert_eq!(count(&[good.clone()]), 0);
+        assert_eq!(count(std::slice::from_ref(&good)), 0);
         assert_eq!(count(&[good.clone(), good.clone()]), 1);
         assert_eq!(count(&[json!({"type": "Ready"})]), 3);
         let mut odd = good;

@@ -35,8 +35,6 @@ pub(crate) enum Shape {
     Pointer(&'static Struct),
     /// A list of structures, or `null`.
     List(&'static Struct),
-    /// A map of structures, or `null`.
-    Map(&'static Struct),
     /// The same as another field without its name: left out when there is nothing.
     Omit(&'static Shape),
     /// A structure whose fields stand in the same object.
@@ -131,7 +129,6 @@ impl Shape {
                     out.push(']');
                 }
             },
-            Self::Map(inner) => write_map(out, value, |out, value| inner.write(out, value)),
             Self::Omit(inner) => inner.write(out, value),
             Self::Fixed(text) => out.push_str(text),
         }

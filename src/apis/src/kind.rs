@@ -78,9 +78,3 @@ impl Kind for Plain {
 
 /// Neither counts generations nor has a status.
 pub(crate) static PLAIN: Plain = Plain { generation: false, status: false };
-/// Counts generations.
-pub(crate) static COUNTED: Plain = Plain { generation: true, status: false };
-/// Has a status.
-pub(crate) static REPORTED: Plain = Plain { generation: false, status: true };
-/// Both.
-pub(crate) static COUNTED_REPORTED: Plain = Plain { generation: true, status: true };

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::claim_spec;
 use crate::{
-    checks, difference,
+    difference,
     golang::{LABEL_SELECTOR, Shape, Struct},
-    json::{default_text, field, has, keep, list, some, take, text, with},
+    json::{default_text, field, has, keep, some, take, text, with},
     kind::Kind,
     metadata,
 };

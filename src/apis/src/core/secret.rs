@@ -92,10 +92,8 @@ fn validate(object: &Value, errors: &mut ErrorList) {
     };
     let has = |name: &str| data.get(name).is_some();
     match json::text(object, "type") {
-        "kubernetes.io/service-account-token" => {
-            if meta::annotation(object, ACCOUNT).is_none_or(str::is_empty) {
-                errors.push(FieldError::required(&Path::new("metadata").child("annotations").key(ACCOUNT), ""));
-            }
+        "kubernetes.io/service-account-token" if meta::annotation(object, ACCOUNT).is_none_or(str::is_empty) => {
+            errors.push(FieldError::required(&Path::new("metadata").child("annotations").key(ACCOUNT), ""));
         }
         "kubernetes.io/dockercfg" => docker_config(errors, &path.key(".dockercfg"), data.get(".dockercfg")),
         "kubernetes.io/dockerconfigjson" => {

@@ -2,7 +2,7 @@
 
 use apimachinery::{
     field::{ErrorKind, ErrorList, FieldError, Path},
-    meta, names,
+    meta,
 };
 use serde_json::{Value, json};
 

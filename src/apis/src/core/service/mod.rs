@@ -233,7 +233,7 @@ mod tests {
         let cases: &[(Value, &[&str])] = &[
             (json!({"ports": [{"port": 80}]}), &[]),
             (json!({}), &["spec.ports: Required value"]),
-            (json!({"clusterIP": "None"}), &[]),
+            (json!({"clusterIP": "None", "clusterIPs": ["None"]}), &[]),
             (json!({"type": "ExternalName", "externalName": "a.example."}), &[]),
             (json!({"type": "ExternalName"}), &["spec.externalName: Required value"]),
             (
