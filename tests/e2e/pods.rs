@@ -161,11 +161,25 @@ fn probes_decide_what_is_ready_and_what_is_restarted() {
     cluster.wait_for("condition=Ready", "pod/ready");
     cluster.wait_for("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/dead");
     assert_eq!(cluster.field("pod/unready", ".status.containerStatuses[0].ready"), "false");
-    let events =
-        cluster.kubectl(&["get", "events", "-o", "jsonpath={range .items[*]}{.reason}: {.message}{\"\\n\"}{end}"]);
-    assert!(events.contains("Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503"), "{events}");
-    assert!(events.contains("Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 500"), "{events}");
-    assert!(events.contains("Killing: Container c failed liveness probe, will be restarted"), "{events}");
+    // Events are written behind what they tell of: the watch is read until all have been seen.
+    let mut missing = vec![
+        "Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503",
+        "Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 500",
+        "Killing: Container c failed liveness probe, will be restarted",
+    ];
+    let template = "jsonpath={.reason}: {.message}{\"\\n\"}";
+    let mut watching = cluster
+        .kubectl_command(&["get", "events", "--watch", "--request-timeout=60s", "-o", template])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("kubectl runs");
+    let mut lines = BufReader::new(watching.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    while !missing.is_empty() {
+        let Some(line) = lines.next() else { panic!("never told: {missing:?}") };
+        missing.retain(|event| !line.contains(event));
+    }
+    watching.kill().expect("killed");
+    watching.wait().expect("reaped");
 }
 
 #[test]
