@@ -58,14 +58,32 @@ fn flip(file: &Path, at: usize) {
     fs::write(file, bytes).unwrap();
 }
 
+/// Where the lengths of records stand in a write-ahead log: blocks of 32 KiB, and a head of checksum (4 bytes), length (2)
+/// and type (1) before each record.
+fn lengths_of_records(log: &[u8]) -> Vec<usize> {
+    const BLOCK: usize = 32 << 10;
+    const HEAD: usize = 7;
+    let (mut at, mut found) = (0, Vec::new());
+    while at + HEAD <= log.len() {
+        if BLOCK - at % BLOCK < HEAD {
+            at = at.next_multiple_of(BLOCK);
+            continue;
+        }
+        found.extend([at + 4, at + 5]);
+        at += HEAD + usize::from(u16::from_le_bytes([log[at + 4], log[at + 5]]));
+    }
+    found
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_the_write_ahead_log_is_refused_with_the_name_of_the_file() {
     let (folder, _) = written().await;
     let log = files(folder.path(), "log").pop().unwrap();
     let length = fs::metadata(&log).unwrap().len() as usize;
-    // The last record cannot be told from one that a crash cut off, if it is its length that changed.
-    for step in 0..40 {
-        let at = step * (length * 9 / 10) / 40;
+    // A record whose length reaches beyond the file cannot be told from one that a crash cut off: RocksDB ends there. So
+    // lengths are left alone here; whatever else changes is seen.
+    let lengths = lengths_of_records(&fs::read(&log).unwrap());
+    for at in (0..40).map(|step| step * (length * 9 / 10) / 40).filter(|at| !lengths.contains(at)) {
         let copy = copied(folder.path());
         let damaged = copy.path().join(log.file_name().unwrap());
         flip(&damaged, at);
