@@ -1,6 +1,9 @@
 //! The cluster that is measured: a client, a namespace of its own, and what is put into it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::{
@@ -10,7 +13,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, PostParams, WatchEvent, WatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde_json::{Value, json};
 
@@ -34,6 +37,19 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = Result<T, Bench
     tokio::time::timeout(DEADLINE, future).await.map_err(late)?
 }
 
+/// The client that a kubeconfig describes.
+pub async fn client(kubeconfig: Result<Kubeconfig, KubeconfigError>) -> Result<Client, BenchError> {
+    let no = |error: KubeconfigError| BenchError::Kubeconfig(error.to_string());
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig.map_err(no)?, &options).await.map_err(no)?;
+    Ok(Client::try_from(config)?)
+}
+
+/// An address of this machine whose port is free now.
+pub fn free_address() -> Result<SocketAddr, BenchError> {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(BenchError::file("127.0.0.1:0"))
+}
+
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, BenchError> {
     serde_json::from_value(value).map_err(|error| BenchError::Other(error.to_string()))
 }
@@ -41,15 +57,11 @@ fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, BenchError> 
 impl Cluster {
     /// Connects, and makes a fresh namespace.
     pub async fn connect(arguments: &Arguments) -> Result<Self, BenchError> {
-        let no = |error: &dyn std::fmt::Display| BenchError::Kubeconfig(error.to_string());
         let kubeconfig = match &arguments.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
         };
-        let kubeconfig = kubeconfig.map_err(|error| no(&error))?;
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| no(&error))?;
-        let client = Client::try_from(config)?;
+        let client = client(kubeconfig).await?;
         let nodes = Api::<Node>::all(client.clone()).list(&Default::default()).await?;
         let addresses = nodes.items.iter().filter_map(|node| node.status.as_ref()?.addresses.as_ref());
         let node = addresses

@@ -1,12 +1,17 @@
 //! Requests a second through a Service, and by the same guest in `wasmtime serve`, in turn in the same run.
 
 use std::{
-    net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use crate::{Arguments, cluster::Cluster, error::BenchError, load, report::Report};
+use crate::{
+    Arguments,
+    cluster::{Cluster, free_address},
+    error::BenchError,
+    load,
+    report::Report,
+};
 
 const CONNECTIONS: usize = 32;
 const DURATION: Duration = Duration::from_secs(5);
@@ -27,8 +32,7 @@ pub async fn measure(arguments: &Arguments, cluster: &Cluster, report: &mut Repo
     cluster.deploy("load", &arguments.image, arguments.port, 1).await?;
     let ours = cluster.expose("load", arguments.port).await?;
     load::until_ok(ours, "/").await?;
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let theirs: SocketAddr = free.map_err(BenchError::file("127.0.0.1:0"))?;
+    let theirs = free_address()?;
     let peer = Command::new(&arguments.wasmtime)
         .args(["serve", "-Scli", "--addr", &theirs.to_string()])
         .arg(&arguments.guest)

@@ -1,7 +1,6 @@
 //! From nothing to a Ready node.
 
 use std::{
-    net::TcpListener,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -9,13 +8,18 @@ use std::{
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Api, Client, Config,
+    Api,
     api::{WatchEvent, WatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::Kubeconfig,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::{Arguments, cluster::in_time, error::BenchError, report::Report};
+use crate::{
+    Arguments,
+    cluster::{client, free_address, in_time},
+    error::BenchError,
+    report::Report,
+};
 
 const ROUNDS: usize = 5;
 
@@ -28,19 +32,14 @@ pub async fn measure(arguments: &Arguments, report: &mut Report) -> Result<(), B
     Ok(())
 }
 
-fn free_port() -> Result<u16, BenchError> {
-    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    Ok(bound.map_err(BenchError::file("127.0.0.1:0"))?.port())
-}
-
 async fn once(arguments: &Arguments) -> Result<std::time::Duration, BenchError> {
     let folder = tempfile::tempdir().map_err(BenchError::file("a folder"))?;
     let mut command = Command::new(&arguments.coracle);
     command
         .args(["up", "--node-name", "node", "--data-dir"])
         .arg(folder.path())
-        .args(["--listen", &format!("127.0.0.1:{}", free_port()?)])
-        .args(["--kubelet-listen", &format!("127.0.0.1:{}", free_port()?)])
+        .args(["--listen", &free_address()?.to_string()])
+        .args(["--kubelet-listen", &free_address()?.to_string()])
         .args(["--cluster-cidr", "127.120.0.0/16", "--service-cidr", "127.121.0.0/16"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -55,9 +54,7 @@ async fn once(arguments: &Arguments) -> Result<std::time::Duration, BenchError> 
         }
     }
     let path = folder.path().join("admin.kubeconfig");
-    let kubeconfig = Kubeconfig::read_from(&path).map_err(|error| BenchError::Kubeconfig(error.to_string()))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let client = Client::try_from(config.map_err(|error| BenchError::Kubeconfig(error.to_string()))?)?;
+    let client = client(Kubeconfig::read_from(&path)).await?;
     let mut events = Api::<Node>::all(client).watch(&WatchParams::default(), "0").await?.boxed();
     while let Some(event) = events.try_next().await? {
         if let WatchEvent::Added(node) | WatchEvent::Modified(node) = event

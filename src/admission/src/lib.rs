@@ -11,7 +11,6 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
-mod pod_resources;
 mod pod_security;
 mod priority;
 mod resource_quota;

@@ -1,14 +1,15 @@
 //! `LimitRanger`: what a pod's containers get when they do not say, and how much pods, containers and claims may ask for.
 
-use apimachinery::{field, quantity::Quantity, status::Status};
+use apimachinery::{
+    field,
+    pod_resources::{self, Resources, containers},
+    quantity::Quantity,
+    status::Status,
+};
 use auth::ObjectReader;
 use serde_json::{Value, json};
 
-use crate::{
-    Operation, Request,
-    pod_resources::{self, Resources, containers},
-    text,
-};
+use crate::{Operation, Request, text};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 

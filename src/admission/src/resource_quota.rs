@@ -7,17 +7,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use apimachinery::{
+    pod_resources::{self, Resources, containers},
     quantity::{Format, Quantity},
+    quota_scopes::in_scope,
     status::{GroupResource, Status},
 };
 use auth::ObjectReader;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::{
-    Operation, Request,
-    pod_resources::{self, Resources, containers},
-    text,
-};
+use crate::{Operation, Request, text};
 
 /// A quota with what a request adds to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,7 +92,7 @@ fn charge(
 ) -> Result<Option<Charge>, Status> {
     let hard = pod_resources::read(quota.pointer("/status/hard"));
     let concerned: Vec<&String> = hard.keys().filter(|name| concerns(request, name)).collect();
-    if concerned.is_empty() || !in_scope(request, object, quota) {
+    if concerned.is_empty() || !in_scope(request.group, request.resource, object, quota) {
         return Ok(None);
     }
     let name = text(quota, "/metadata/name");
@@ -249,65 +247,10 @@ fn unspecified(pod: &Value, limited: &[&String]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Whether the object is among those that the quota is about.
-fn in_scope(request: &Request<'_>, object: &Value, quota: &Value) -> bool {
-    let scopes = quota.pointer("/spec/scopes").and_then(Value::as_array).into_iter().flatten();
-    let selected =
-        quota.pointer("/spec/scopeSelector/matchExpressions").and_then(Value::as_array).into_iter().flatten();
-    let scopes = scopes.map(|scope| json!({"scopeName": scope, "operator": "Exists"}));
-    scopes.chain(selected.cloned()).all(|scope| matches_scope(request, object, &scope))
-}
-
-fn matches_scope(request: &Request<'_>, object: &Value, scope: &Value) -> bool {
-    let values: Vec<&str> = scope["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let compare = |value: &str| match text(scope, "/operator") {
-        "In" => values.contains(&value),
-        "NotIn" => !values.contains(&value),
-        "DoesNotExist" => value.is_empty(),
-        _ => !value.is_empty(),
-    };
-    let name = text(scope, "/scopeName");
-    if (request.group, request.resource) == ("", "persistentvolumeclaims") {
-        return name == "VolumeAttributesClass" && compare(text(object, "/spec/volumeAttributesClassName"));
-    }
-    if (request.group, request.resource) != ("", "pods") {
-        return false;
-    }
-    let terminating =
-        object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64).is_some_and(|left| left >= 0);
-    let best_effort = || {
-        ["requests", "limits"].iter().all(|side| {
-            let total = pod_resources::total(object, side);
-            ["cpu", "memory"].iter().all(|name| total.get(*name).is_none_or(Quantity::is_zero))
-        })
-    };
-    match name {
-        "Terminating" => terminating,
-        "NotTerminating" => !terminating,
-        "BestEffort" => best_effort(),
-        "NotBestEffort" => !best_effort(),
-        "PriorityClass" => compare(text(object, "/spec/priorityClassName")),
-        "CrossNamespacePodAffinity" => crosses_namespaces(object.pointer("/spec/affinity").unwrap_or(&Value::Null)),
-        _ => false,
-    }
-}
-
-/// Whether a term of a pod's affinity names other namespaces.
-fn crosses_namespaces(affinity: &Value) -> bool {
-    match affinity {
-        Value::Object(fields) => fields.iter().any(|(name, value)| {
-            (name == "namespaces" && value.as_array().is_some_and(|list| !list.is_empty()))
-                || (name == "namespaceSelector" && value.is_object())
-                || crosses_namespaces(value)
-        }),
-        Value::Array(items) => items.iter().any(crosses_namespaces),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use auth::UserInfo;
+    use serde_json::json;
 
     use super::*;
 

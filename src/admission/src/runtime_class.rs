@@ -4,7 +4,9 @@ use apimachinery::status::Status;
 use auth::ObjectReader;
 use serde_json::{Value, json};
 
-use crate::{Request, pod_resources::read, text};
+use apimachinery::pod_resources::read;
+
+use crate::{Request, text};
 
 fn class_of(
     request: &Request<'_>,

@@ -9,6 +9,7 @@ pub mod entropy;
 pub mod logs;
 pub mod metrics;
 pub mod tasks;
+pub mod tls;
 
 pub use clock::{Clock, SharedClock, SystemClock};
 pub use entropy::{Entropy, OsEntropy, SharedEntropy};

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::Level;
-use crate::{pod_resources::containers, text};
+use apimachinery::pod_resources::containers;
+
+use crate::text;
 
 /// What a check found: its reason, and what exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]

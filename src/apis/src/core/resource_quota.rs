@@ -115,7 +115,8 @@ fn check_amounts(object: &Value, name: &str, path: &Path, errors: &mut ErrorList
     }
 }
 
-fn is_counted(resource: &str) -> bool {
+/// Whether a quota can count a resource of this name.
+pub(crate) fn is_counted(resource: &str) -> bool {
     RESOURCES.contains(&resource) || resource.starts_with("hugepages-") || resource.starts_with("requests.hugepages-")
 }
 

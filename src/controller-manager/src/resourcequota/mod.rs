@@ -5,7 +5,10 @@
 
 pub mod plan;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use component_base::SharedClock;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Service};
@@ -107,10 +110,8 @@ impl Controller {
         let limits: Vec<String> = hard.into_iter().flatten().map(|(limit, _)| limit.clone()).collect();
         let mut objects = BTreeMap::new();
         for (group, plural) in limits.iter().filter_map(|limit| plan::resource_of(limit)) {
-            let of = (group.to_owned(), plural.to_owned());
-            if !objects.contains_key(&of) {
-                let listed = self.list(group, plural, &key.namespace).await?;
-                objects.insert(of, listed);
+            if let Entry::Vacant(unknown) = objects.entry((group.to_owned(), plural.to_owned())) {
+                unknown.insert(self.list(group, plural, &key.namespace).await?);
             }
         }
         let Some(status) = plan::plan(&quota, &objects, self.clock.now()) else { return Ok(Outcome::Done) };

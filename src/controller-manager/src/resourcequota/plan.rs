@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use apimachinery::quantity::{Format, Quantity};
+use apimachinery::{
+    pod_resources::{self, Resources, add, read},
+    quantity::{Format, Quantity},
+    quota_scopes::in_scope,
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-
-/// Amounts by name.
-type Amounts = BTreeMap<String, Quantity>;
 
 /// The resource, as `group` and `plural`, that a limit of this name is about; `None` for a name nobody counts.
 pub fn resource_of(limit: &str) -> Option<(&str, &str)> {
@@ -67,15 +68,10 @@ fn number(amount: usize) -> Quantity {
     Quantity::from_i64(i64::try_from(amount).unwrap_or(i64::MAX), Format::DecimalSi)
 }
 
-fn read(map: Option<&Value>) -> Amounts {
-    let fields = map.and_then(Value::as_object).into_iter().flatten();
-    fields.filter_map(|(name, value)| Some((name.clone(), Quantity::from_json(value).ok()?))).collect()
-}
-
 /// What one object uses.
-fn usage(group: &str, plural: &str, object: &Value) -> Amounts {
+fn usage(group: &str, plural: &str, object: &Value) -> Resources {
     let counted = if group.is_empty() { format!("count/{plural}") } else { format!("count/{plural}.{group}") };
-    let mut used = Amounts::from([(counted, number(1))]);
+    let mut used = Resources::from([(counted, number(1))]);
     match (group, plural) {
         ("", "pods") => {
             if is_over(object) {
@@ -135,95 +131,19 @@ fn is_overdue(pod: &Value, now: Timestamp) -> bool {
     at.is_ok_and(|at| now > at)
 }
 
-/// The sum of a pod's `requests` or `limits`: containers and restarting init containers together, or the largest init container
-/// with the restarting ones before it, whichever is more; what the pod says as a whole counts instead; and its overhead.
-fn total(pod: &Value, side: &str) -> Amounts {
-    let of = |container: &Value| read(container.pointer(&format!("/resources/{side}")));
-    let add = |sum: &mut Amounts, more: &Amounts| {
-        more.iter().for_each(|(name, amount)| sum.entry(name.clone()).or_insert_with(|| number(0)).add(amount));
-    };
-    let mut sum = Amounts::new();
-    list(pod, "/spec/containers").iter().for_each(|container| add(&mut sum, &of(container)));
-    let (mut restarting, mut most) = (Amounts::new(), Amounts::new());
-    for container in list(pod, "/spec/initContainers") {
-        let mut own = of(container);
-        if container["restartPolicy"] == "Always" {
-            add(&mut sum, &own);
-            add(&mut restarting, &own);
-            own.clone_from(&restarting);
-        } else {
-            add(&mut own, &restarting);
-        }
-        for (name, amount) in own {
-            let there = most.entry(name).or_insert_with(|| number(0));
-            *there = there.clone().max(amount);
-        }
-    }
-    for (name, amount) in most {
-        let there = sum.entry(name).or_insert_with(|| number(0));
-        *there = there.clone().max(amount);
-    }
-    sum.extend(read(pod.pointer(&format!("/spec/resources/{side}"))));
-    let overhead = read(pod.pointer("/spec/overhead"));
-    let limited = |name: &String| side == "requests" || sum.contains_key(name);
-    let overhead = overhead.into_iter().filter(|(name, _)| limited(name)).collect();
+/// What a pod as a whole asks for or may use, with its overhead.
+fn total(pod: &Value, side: &str) -> Resources {
+    let mut sum = pod_resources::total(pod, side);
+    let mut overhead = read(pod.pointer("/spec/overhead"));
+    overhead.retain(|name, _| side == "requests" || sum.contains_key(name));
     add(&mut sum, &overhead);
     sum
 }
 
 /// Whether an object is among those that the quota is about.
 fn counts(group: &str, plural: &str, object: &Value, quota: &Value, now: Timestamp) -> bool {
-    let scopes = list(quota, "/spec/scopes").iter().map(|scope| json!({"scopeName": scope, "operator": "Exists"}));
-    let selected = list(quota, "/spec/scopeSelector/matchExpressions").iter().cloned();
     let overdue = (group, plural) == ("", "pods") && is_overdue(object, now);
-    !overdue && scopes.chain(selected).all(|scope| matches_scope(group, plural, object, &scope))
-}
-
-fn matches_scope(group: &str, plural: &str, object: &Value, scope: &Value) -> bool {
-    let values: Vec<&str> = list(scope, "/values").iter().filter_map(Value::as_str).collect();
-    let compare = |value: &str| match text(scope, "/operator") {
-        "In" => values.contains(&value),
-        "NotIn" => !values.contains(&value),
-        "DoesNotExist" => value.is_empty(),
-        _ => !value.is_empty(),
-    };
-    let name = text(scope, "/scopeName");
-    if (group, plural) == ("", "persistentvolumeclaims") {
-        return name == "VolumeAttributesClass" && compare(text(object, "/spec/volumeAttributesClassName"));
-    }
-    if (group, plural) != ("", "pods") {
-        return false;
-    }
-    let terminating =
-        object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64).is_some_and(|left| left >= 0);
-    let best_effort = || {
-        ["requests", "limits"].iter().all(|side| {
-            let total = total(object, side);
-            ["cpu", "memory"].iter().all(|name| total.get(*name).is_none_or(Quantity::is_zero))
-        })
-    };
-    match name {
-        "Terminating" => terminating,
-        "NotTerminating" => !terminating,
-        "BestEffort" => best_effort(),
-        "NotBestEffort" => !best_effort(),
-        "PriorityClass" => compare(text(object, "/spec/priorityClassName")),
-        "CrossNamespacePodAffinity" => crosses_namespaces(object.pointer("/spec/affinity").unwrap_or(&Value::Null)),
-        _ => false,
-    }
-}
-
-/// Whether a term of a pod's affinity names other namespaces.
-fn crosses_namespaces(affinity: &Value) -> bool {
-    match affinity {
-        Value::Object(fields) => fields.iter().any(|(name, value)| {
-            (name == "namespaces" && value.as_array().is_some_and(|list| !list.is_empty()))
-                || (name == "namespaceSelector" && value.is_object())
-                || crosses_namespaces(value)
-        }),
-        Value::Array(items) => items.iter().any(crosses_namespaces),
-        _ => false,
-    }
+    !overdue && in_scope(group, plural, object, quota)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::spec::Scope;
 use crate::{
     checks,
+    core::resource_quota,
     json::{entries, field, has, list, some, text},
 };
 
@@ -28,30 +29,6 @@ const COUNTED: &[&str] = &[
     "services.nodeports",
     "services.loadbalancers",
 ];
-/// Resources that have a meaning without a prefix.
-const STANDARD: &[&str] = &[
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-    "storage",
-    "requests.storage",
-];
-
 /// An amount as it is; nothing where it is none.
 pub(crate) fn quantity(value: &Value) -> Option<Quantity> {
     Quantity::from_json(value).ok()
@@ -102,7 +79,7 @@ pub(crate) fn check_name(errors: &mut ErrorList, path: &Path, name: &str) -> boo
 
 /// A name of a resource that has a meaning by itself, or a prefix.
 pub(crate) fn check_standard_name(errors: &mut ErrorList, path: &Path, name: &str) {
-    let known = || STANDARD.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
+    let known = || name == "storage" || resource_quota::is_counted(name);
     if check_name(errors, path, name) && !name.contains('/') && !known() {
         let why = "must be a standard resource type or fully qualified";
         errors.push(FieldError::invalid(path, name, why));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apimachinery::quantity::Quantity;
+use crate::quantity::Quantity;
 use serde_json::Value;
 
 /// Quantities by resource.
