@@ -309,6 +309,8 @@ pub fn start_and_wait(mut command: Command, log: &Path, line: &'static str) -> C
             return child;
         }
     }
+    // It may have ended by itself; what it wrote tells more than its code.
     let _ = child.kill();
+    let _ = child.wait();
     panic!("never said {line:?}, but {seen:?}\n{}", fs::read_to_string(log).unwrap_or_default());
 }

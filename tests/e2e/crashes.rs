@@ -102,6 +102,7 @@ fn pods_answer_throughout_when_a_separate_agent_was_killed() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a figure, for who reads the output")]
 fn pods_serve_again_when_the_runtime_was_killed() {
     let (cluster, address) = serving();
     let before = cluster.runtime_pid();
@@ -113,6 +114,7 @@ fn pods_serve_again_when_the_runtime_was_killed() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a figure, for who reads the output")]
 fn a_crashed_guest_is_restarted_and_its_last_state_is_kept() {
     let cluster = Cluster::up();
     cluster.import("probe-http.wasm", "coracle.local/probe-http:v1");

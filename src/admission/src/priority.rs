@@ -2,7 +2,6 @@
 
 use apimachinery::status::Status;
 use auth::ObjectReader;
-use serde_json::Value;
 
 use crate::{Request, text};
 

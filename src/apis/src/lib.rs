@@ -1,10 +1,10 @@
 //! Defaults and validation of the built-in kinds: pure functions over JSON objects, in the words and the order of kube-apiserver.
 //!
-//! [`metadata`] is what holds for every kind; a kind adds to it what it has of its own as a [`kind::Kind`], in a file of its own in the
+//! `metadata` is what holds for every kind; a kind adds to it what it has of its own as a `kind::Kind`, in a file of its own in the
 //! folder of its group.
 //!
-//! To add a kind: write `GROUP/KIND.rs` with a unit struct that implements [`kind::Kind`] (only the methods in which it is special), and
-//! name it in `find` of `GROUP/mod.rs`. Read fields with the functions of [`json`]; say what is wrong with
+//! To add a kind: write `GROUP/KIND.rs` with a unit struct that implements `kind::Kind` (only the methods in which it is special), and
+//! name it in `find` of `GROUP/mod.rs`. Read fields with the functions of `json`; say what is wrong with
 //! [`apimachinery::field::FieldError`], in the order in which kube-apiserver finds it; names are checked by [`apimachinery::names`]. What
 //! several kinds share (selectors, pod templates, resource lists) is a module of the group that it comes from. Objects are not cloned.
 
@@ -119,7 +119,7 @@ pub fn warnings(group: &str, kind: &str, object: &Value) -> Vec<String> {
     warnings
 }
 
-/// What is allowed and yet unwise in a change; nothing is said about what is written by the system ([`Kind`]s with a `subresource`).
+/// What is allowed and yet unwise in a change; nothing is said about what is written by the system (`Kind`s with a `subresource`).
 pub fn update_warnings(group: &str, kind: &str, subresource: Option<&str>, new: &Value, old: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     if subresource.is_none() {

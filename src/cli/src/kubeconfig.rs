@@ -29,10 +29,10 @@ pub fn client_from(text: &str) -> Result<Client, CliError> {
 
 /// The user's own kubeconfig, as kubectl finds it.
 fn users() -> Result<PathBuf, CliError> {
-    if let Some(paths) = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty()) {
-        if let Some(first) = std::env::split_paths(&paths).find(|path| !path.as_os_str().is_empty()) {
-            return Ok(first);
-        }
+    if let Some(paths) = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty())
+        && let Some(first) = std::env::split_paths(&paths).find(|path| !path.as_os_str().is_empty())
+    {
+        return Ok(first);
     }
     let home = std::env::var_os("HOME").ok_or_else(|| {
         CliError::Usage("neither KUBECONFIG nor HOME is set: say where the kubeconfig is with KUBECONFIG".to_owned())

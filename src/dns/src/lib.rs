@@ -1,7 +1,7 @@
 //! Cluster DNS: names of Services and pods as the "DNS-Based Service Discovery" specification of Kubernetes gives
 //! them; all other names are asked of the node's own resolvers.
 //!
-//! [`zone`] answers from what the API server last told of Services and EndpointSlices; [`server`] is the wire.
+//! [`zone`] answers from what the API server last told of Services and EndpointSlices; `server` is the wire.
 
 mod server;
 pub mod zone;

@@ -1,7 +1,7 @@
 //! The service proxy: every Service's addresses answer, and a connection reaches a ready endpoint.
 //!
 //! Three ideas, a file each: [`rules`] says, as a pure function, what each address of a Service leads to;
-//! [`table`] keeps Services and EndpointSlices as the API server tells of them; [`listener`] accepts at one address,
+//! `table` keeps Services and EndpointSlices as the API server tells of them; `listener` accepts at one address,
 //! chooses an endpoint for each connection, and hands the connection to the runtime or splices it. A connection
 //! that arrives while no endpoint is ready but one is starting is held until it is (the activator's half of
 //! `kube-proxy`), within [`Config::hold`].

@@ -11,6 +11,7 @@ use kube::{Resource, runtime::watcher::Event};
 use crate::rules::{Rule, rules};
 
 /// What changed.
+#[expect(clippy::large_enum_variant, reason = "moved once from the watch to the table and never kept")]
 pub enum Change {
     /// A Service.
     Service(Event<Service>),

@@ -13,7 +13,7 @@
 //! **Guarantees.** A sandbox keeps its address until it is stopped, also over a restart of this process. A container
 //! that ran when this process ended is reported as exited by the next one, so that the kubelet starts it again;
 //! one that never ran is forgotten. Nothing on disk outlives the sandbox it belongs to. What a WebAssembly container
-//! cannot do is refused with the field's name ([`refuse`]), never ignored.
+//! cannot do is refused with the field's name (`refuse`), never ignored.
 //!
 //! **Left to others.** Restarts, probes, volumes (kubelet); Services and names (kube-proxy, dns).
 

@@ -1,6 +1,6 @@
 //! The scheduler: finds a node for each pod that has none.
 //!
-//! [`queue`] says whose turn it is, [`framework`] decides as a pure function of the [`cache`], [`binding`] tells the API
+//! [`queue`] says whose turn it is, [`framework`] decides as a pure function of the [`cache`], `binding` tells the API
 //! server. The loop below only brings them together: every event of a pod or node is taken in before the next turn,
 //! and a decision counts in the cache at once, before the API server has confirmed it.
 

@@ -157,7 +157,8 @@ mod tests {
     fn what_may_be_disrupted_is_what_is_healthy_beyond_what_is_wanted() {
         let none = json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
         let (a, b, c) = (pod("a", true), pod("b", true), pod("c", false));
-        let cases: [(Value, &[&Pod], i32, (i32, i32, i32)); 6] = [
+        type Case<'a> = (Value, &'a [&'a Pod], i32, (i32, i32, i32));
+        let cases: [Case<'_>; 6] = [
             (json!({"minAvailable": 2}), &[&a, &b, &c], 3, (2, 2, 0)),
             (json!({"minAvailable": 1}), &[&a, &b, &c], 3, (2, 1, 1)),
             (json!({"minAvailable": "50%"}), &[&a, &b, &c], 3, (2, 2, 0)),

@@ -200,13 +200,16 @@ fn address(service: &Service, pod: &Pod) -> Option<EndpointAddress> {
     })
 }
 
+/// A port, and who offers it, each with whether it is ready.
+type Offer = (Option<EndpointPort>, Vec<(EndpointAddress, bool)>);
+
 /// Addresses that offer the same ports stand together.
 fn subsets(service: &Service, pods: &[&Pod]) -> Vec<EndpointSubset> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let publish = spec.publish_not_ready_addresses.unwrap_or_default();
     let ports = spec.ports.as_deref().unwrap_or_default();
     // For each port, who offers it: by the digest that also orders ports, so that the order is Kubernetes'.
-    let mut offers: BTreeMap<[u8; 16], (Option<EndpointPort>, Vec<(EndpointAddress, bool)>)> = BTreeMap::new();
+    let mut offers: BTreeMap<[u8; 16], Offer> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| has_endpoint(pod, publish)) {
         let Some(address) = address(service, pod) else { continue };
         let ready = publish || pods::is_ready(pod);

@@ -206,7 +206,7 @@ fn fill(
     while left.len() > 0 {
         let fits = |slice: &Arc<EndpointSlice>| held(slice).len() + left.len() <= MAX_ENDPOINTS;
         let fullest =
-            (0..unchanged.len()).filter(|at| fits(unchanged[*at])).max_by_key(|at| held(&unchanged[*at]).len());
+            (0..unchanged.len()).filter(|at| fits(unchanged[*at])).max_by_key(|at| held(unchanged[*at]).len());
         let mut slice = match fullest {
             Some(at) if left.len() < MAX_ENDPOINTS => EndpointSlice::clone(unchanged.swap_remove(at)),
             _ => new_slice(service, address_type, desired.ports.clone()),

@@ -27,6 +27,7 @@ use crate::{
 };
 
 /// What came out of an operation.
+#[expect(clippy::large_enum_variant, reason = "moved once from an operation to its worker and never kept")]
 pub enum Done {
     /// A sandbox was made.
     Sandbox(Result<ObservedSandbox, tonic::Status>),

@@ -46,13 +46,13 @@ pub(super) async fn summary(context: &Context, pods: &Pods) -> Result<Value, ton
 type Figures = Vec<(&'static str, u64)>;
 
 fn cpu(stats: &v1::ContainerStats) -> Figures {
-    let cpu = stats.cpu.clone().unwrap_or_default();
+    let cpu = stats.cpu.unwrap_or_default();
     let figures = [("usageNanoCores", cpu.usage_nano_cores), ("usageCoreNanoSeconds", cpu.usage_core_nano_seconds)];
     present(figures)
 }
 
 fn memory(stats: &v1::ContainerStats) -> Figures {
-    let memory = stats.memory.clone().unwrap_or_default();
+    let memory = stats.memory.unwrap_or_default();
     present([
         ("usageBytes", memory.usage_bytes),
         ("workingSetBytes", memory.working_set_bytes),
