@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod events;
 pub mod logs;
 pub mod metrics;
 pub mod tasks;

@@ -28,6 +28,7 @@ mod nodeipam;
 mod nodelifecycle;
 mod nodes;
 mod persistentvolume;
+mod podautoscaler;
 mod podgc;
 pub mod pods;
 mod preconditions;
@@ -100,6 +101,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     podgc::start(&context);
     ttlafterfinished::start(&context);
     disruption::start(&context, &inventory);
+    podautoscaler::start(&context, &inventory);
     if let Some(range) = pod_range {
         nodeipam::start(&context, range);
     }

@@ -189,7 +189,7 @@ impl LabelSelector {
         let root = Path::root();
         for (key, value) in fields.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
             let value = value.as_str().unwrap_or_default().to_owned();
-            requirements.push(Requirement::checked(key.clone(), Operator::In, vec![value], &root)?);
+            requirements.push(Requirement::checked(key.clone(), Operator::Equals, vec![value], &root)?);
         }
         for expression in fields.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
             let text = |field: &str| expression.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -489,7 +489,7 @@ mod tests {
             selector.matches(&labels(&[("b", "1"), ("a", "y")]))
                 && !selector.matches(&labels(&[("b", "1"), ("a", "x")]))
         );
-        assert_eq!(selector.to_string(), "a notin (x),b in (1)");
+        assert_eq!(selector.to_string(), "a notin (x),b=1");
         assert!(!LabelSelector::from_value(&Value::Null).expect("nothing").matches(&labels(&[])));
         assert!(LabelSelector::from_value(&json!({})).expect("everything").matches(&labels(&[])));
         let wrong = json!({"matchExpressions": [{"key": "a", "operator": "Like"}]});

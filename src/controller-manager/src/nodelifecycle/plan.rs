@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 
 /// A node whose kubelet has been silent for that long is not known to be well.
-pub const GRACE_SECONDS: i64 = 40;
+pub const GRACE_SECONDS: i64 = 50;
 /// The same for one whose kubelet has not said anything yet.
 pub const STARTUP_GRACE_SECONDS: i64 = 60;
 

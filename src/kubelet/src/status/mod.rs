@@ -9,10 +9,12 @@ mod containers;
 mod generate;
 mod patch;
 mod phase;
+mod stall;
 
 pub use containers::seconds;
 pub use generate::{Facts, Waiting, generate};
 pub use patch::status_patch;
+pub use stall::Stall;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 

@@ -36,7 +36,12 @@ use super::{
     operations::{self, Done, Watched},
     traits::PodExt,
 };
-use crate::{context::Context, probes::Results, status::Waiting, volumes::PodVolumes};
+use crate::{
+    context::Context,
+    probes::Results,
+    status::{Stall, Waiting},
+    volumes::PodVolumes,
+};
 
 /// What others may see of a pod.
 #[derive(Debug, Clone)]
@@ -104,6 +109,9 @@ struct Status {
     busy: bool,
     not_before: Option<Instant>,
     failures: u32,
+    /// What is being written, and to which status.
+    sent: Option<(serde_json::Value, Option<PodStatus>)>,
+    stall: Stall,
     last: Option<PodStatus>,
 }
 

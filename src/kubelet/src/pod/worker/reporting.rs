@@ -52,10 +52,13 @@ impl Worker {
         if self.status.busy {
             return;
         }
-        if let Some(moment) = self.status.not_before.filter(|moment| *moment > Instant::now()) {
+        let now = Instant::now();
+        let failed = self.status.not_before.filter(|moment| *moment > now);
+        if let Some(moment) = failed.or_else(|| self.status.stall.holds(&patch, now)) {
             return alarm.at(moment);
         }
         self.status.busy = true;
+        self.status.sent = Some((patch.clone(), self.pod.status.clone()));
         tracing::debug!(pod = self.pod.display(), %patch, "reporting a status");
         let (context, pod) = (self.context.clone(), self.pod.clone());
         self.operations.spawn(async move { Done::Status(operations::write_status(&context, &pod, &patch).await) });
@@ -67,6 +70,9 @@ impl Worker {
             Ok(pod) if pod.metadata.uid == self.pod.metadata.uid => {
                 self.status.failures = 0;
                 self.status.not_before = None;
+                if let Some((sent, before)) = self.status.sent.take() {
+                    self.status.stall.answered(&sent, before.as_ref(), pod.status.as_ref(), Instant::now());
+                }
                 self.adopt_pod(Arc::new(pod));
             }
             // Another pod has the name by now.

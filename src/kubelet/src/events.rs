@@ -4,11 +4,12 @@
 //! task writes. Repeated ones become one object with a count, similar ones one with a common message, and a pod that
 //! has too much to tell is not listened to for a while, as Kubernetes' event correlator does.
 
-mod correlator;
-
 use std::sync::Arc;
 
-use component_base::SharedClock;
+use component_base::{
+    SharedClock,
+    events::{self, Correlator, Written},
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, Node, ObjectReference, Pod},
@@ -21,7 +22,6 @@ use kube::{
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use self::correlator::{Correlator, Decision};
 use crate::pod::traits::PodExt;
 
 /// More than that many unwritten events are dropped.
@@ -47,12 +47,12 @@ impl Severity {
 
 /// One thing that happened.
 #[derive(Debug, Clone)]
-pub(crate) struct Occurrence {
-    pub object: ObjectReference,
-    pub severity: Severity,
-    pub reason: &'static str,
-    pub message: String,
-    pub at: Timestamp,
+struct Occurrence {
+    object: ObjectReference,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+    at: Timestamp,
 }
 
 /// Where components say what happened.
@@ -129,33 +129,20 @@ fn pod_reference(pod: &Pod, field_path: Option<String>) -> ObjectReference {
 async fn write(client: Client, mut occurrences: mpsc::Receiver<Occurrence>, node_name: Arc<str>) {
     let mut correlator = Correlator::default();
     while let Some(occurrence) = occurrences.recv().await {
+        let Some(event) = correlator.observe(&occurrence.heard(&node_name)) else { continue };
         let namespace = occurrence.object.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        let written = match correlator.observe(&occurrence) {
-            Decision::Drop => continue,
-            Decision::Create { name, key, message } => {
-                let event = new_event(&occurrence, &namespace, name, message, &node_name);
-                let written = api.create(&PostParams::default(), &event).await;
-                if written.is_err() {
-                    correlator.forget(&key);
+        let create = || occurrence.event(&namespace, &event, &node_name);
+        let written = if event.count == 1 {
+            api.create(&PostParams::default(), &create()).await
+        } else {
+            let patch = json!({"count": event.count, "lastTimestamp": Time(occurrence.at), "message": event.message});
+            match api.patch(&event.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                // It has expired: it begins again, where it was.
+                Err(kube::Error::Api(status)) if status.code == 404 => {
+                    api.create(&PostParams::default(), &create()).await
                 }
-                written
-            }
-            Decision::Repeat { name, key, message, count } => {
-                let last = Time(occurrence.at);
-                let patch = json!({"count": count, "lastTimestamp": last, "message": message});
-                let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-                match patched {
-                    // It has expired: it begins again.
-                    Err(kube::Error::Api(status)) if status.code == 404 => {
-                        correlator.forget(&key);
-                        let name = correlator::event_name(&occurrence);
-                        let mut event = new_event(&occurrence, &namespace, name, message, &node_name);
-                        event.count = Some(count);
-                        api.create(&PostParams::default(), &event).await
-                    }
-                    other => other,
-                }
+                other => other,
             }
         };
         if let Err(error) = written {
@@ -165,19 +152,41 @@ async fn write(client: Client, mut occurrences: mpsc::Receiver<Occurrence>, node
     }
 }
 
-fn new_event(occurrence: &Occurrence, namespace: &str, name: String, message: String, node_name: &str) -> Event {
-    Event {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
-        involved_object: occurrence.object.clone(),
-        reason: Some(occurrence.reason.to_owned()),
-        message: Some(message),
-        type_: Some(occurrence.severity.as_str().to_owned()),
-        count: Some(1),
-        first_timestamp: Some(Time(occurrence.at)),
-        last_timestamp: Some(Time(occurrence.at)),
-        source: Some(EventSource { component: Some("kubelet".to_owned()), host: Some(node_name.to_owned()) }),
-        reporting_component: Some("kubelet".to_owned()),
-        reporting_instance: Some(node_name.to_owned()),
-        ..Default::default()
+impl Occurrence {
+    fn heard<'a>(&'a self, node_name: &'a str) -> events::Occurrence<'a> {
+        fn part(part: &Option<String>) -> &str {
+            part.as_deref().unwrap_or_default()
+        }
+        let ObjectReference { api_version, kind, namespace, name, uid, field_path, .. } = &self.object;
+        events::Occurrence {
+            source: ["kubelet", node_name],
+            object: [part(api_version), part(kind), part(namespace), part(name), part(uid)],
+            field_path: part(field_path),
+            severity: self.severity.as_str(),
+            reason: self.reason,
+            message: &self.message,
+            at: self.at,
+        }
+    }
+
+    fn event(&self, namespace: &str, written: &Written, node_name: &str) -> Event {
+        Event {
+            metadata: ObjectMeta {
+                name: Some(written.name.clone()),
+                namespace: Some(namespace.to_owned()),
+                ..Default::default()
+            },
+            involved_object: self.object.clone(),
+            reason: Some(self.reason.to_owned()),
+            message: Some(written.message.clone()),
+            type_: Some(self.severity.as_str().to_owned()),
+            count: Some(written.count),
+            first_timestamp: Some(Time(written.first)),
+            last_timestamp: Some(Time(self.at)),
+            source: Some(EventSource { component: Some("kubelet".to_owned()), host: Some(node_name.to_owned()) }),
+            reporting_component: Some("kubelet".to_owned()),
+            reporting_instance: Some(node_name.to_owned()),
+            ..Default::default()
+        }
     }
 }

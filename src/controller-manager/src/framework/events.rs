@@ -3,9 +3,11 @@
 //! Nobody waits for an event to be written: it is queued (bounded; what does not fit is dropped and logged), and one task
 //! writes. Repeated ones become one object with a count, as client-go's correlator does.
 
-mod correlator;
-
-use component_base::{SharedClock, Tasks};
+use component_base::{
+    SharedClock, Tasks,
+    events::{self, Correlator, Written},
+};
+use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -16,8 +18,6 @@ use kube::{
 };
 use serde_json::json;
 use tokio::sync::mpsc;
-
-use self::correlator::{Correlator, Decision, Occurrence};
 
 /// More than that many unwritten events are dropped.
 const QUEUE_MAX: usize = 8_192;
@@ -40,6 +40,17 @@ impl Severity {
             Self::Warning => "Warning",
         }
     }
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+struct Occurrence {
+    object: ObjectReference,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+    at: Timestamp,
+    component: &'static str,
 }
 
 /// The one task that writes events.
@@ -141,30 +152,18 @@ pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
 async fn write(mut occurrences: mpsc::Receiver<(Speaker, Occurrence)>) {
     let mut correlator = Correlator::default();
     while let Some((client, occurrence)) = occurrences.recv().await {
+        let Some(event) = correlator.observe(&occurrence.heard()) else { continue };
         let namespace = occurrence.object.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(client.0, &namespace);
-        let written = match correlator.observe(&occurrence) {
-            Decision::Drop => continue,
-            Decision::Create { name, key, message } => {
-                let written =
-                    api.create(&PostParams::default(), &new_event(&occurrence, &namespace, name, message, 1)).await;
-                if written.is_err() {
-                    correlator.forget(&key);
-                }
-                written
-            }
-            Decision::Repeat { name, key, message, count } => {
-                let patch = json!({"count": count, "lastTimestamp": Time(occurrence.at), "message": message});
-                match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-                    // It has expired: it begins again.
-                    Err(kube::Error::Api(status)) if status.code == 404 => {
-                        correlator.forget(&key);
-                        let event =
-                            new_event(&occurrence, &namespace, correlator::event_name(&occurrence), message, count);
-                        api.create(&PostParams::default(), &event).await
-                    }
-                    other => other,
-                }
+        let create = || occurrence.event(&namespace, &event);
+        let written = if event.count == 1 {
+            api.create(&PostParams::default(), &create()).await
+        } else {
+            let patch = json!({"count": event.count, "lastTimestamp": Time(occurrence.at), "message": event.message});
+            match api.patch(&event.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                // It has expired: it begins again, where it was.
+                Err(error) if super::is_gone(&error) => api.create(&PostParams::default(), &create()).await,
+                other => other,
             }
         };
         if let Err(error) = written {
@@ -174,18 +173,40 @@ async fn write(mut occurrences: mpsc::Receiver<(Speaker, Occurrence)>) {
     }
 }
 
-fn new_event(occurrence: &Occurrence, namespace: &str, name: String, message: String, count: i32) -> Event {
-    Event {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
-        involved_object: occurrence.object.clone(),
-        reason: Some(occurrence.reason.to_owned()),
-        message: Some(message),
-        type_: Some(occurrence.severity.as_str().to_owned()),
-        count: Some(count),
-        first_timestamp: Some(Time(occurrence.at)),
-        last_timestamp: Some(Time(occurrence.at)),
-        source: Some(EventSource { component: Some(occurrence.component.to_owned()), host: None }),
-        reporting_component: Some(occurrence.component.to_owned()),
-        ..Default::default()
+impl Occurrence {
+    fn heard(&self) -> events::Occurrence<'_> {
+        fn part(part: &Option<String>) -> &str {
+            part.as_deref().unwrap_or_default()
+        }
+        let ObjectReference { api_version, kind, namespace, name, uid, field_path, .. } = &self.object;
+        events::Occurrence {
+            source: [self.component, ""],
+            object: [part(api_version), part(kind), part(namespace), part(name), part(uid)],
+            field_path: part(field_path),
+            severity: self.severity.as_str(),
+            reason: self.reason,
+            message: &self.message,
+            at: self.at,
+        }
+    }
+
+    fn event(&self, namespace: &str, written: &Written) -> Event {
+        Event {
+            metadata: ObjectMeta {
+                name: Some(written.name.clone()),
+                namespace: Some(namespace.to_owned()),
+                ..Default::default()
+            },
+            involved_object: self.object.clone(),
+            reason: Some(self.reason.to_owned()),
+            message: Some(written.message.clone()),
+            type_: Some(self.severity.as_str().to_owned()),
+            count: Some(written.count),
+            first_timestamp: Some(Time(written.first)),
+            last_timestamp: Some(Time(self.at)),
+            source: Some(EventSource { component: Some(self.component.to_owned()), host: None }),
+            reporting_component: Some(self.component.to_owned()),
+            ..Default::default()
+        }
     }
 }
