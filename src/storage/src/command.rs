@@ -3,15 +3,18 @@
 //! A command that cannot be done is refused, not failed: the refusal is part of the deterministic outcome, the same on
 //! every node. Only a broken disk makes applying fail.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use crate::{KeyRange, Lease, Op, Txn, TxnResponse};
+use crate::{Compare, KeyRange, Lease, Op, Txn, TxnResponse};
 
 /// The largest transaction that is taken, as in etcd: keys and values together.
 pub const MAX_REQUEST_BYTES: usize = 3 << 19;
 
 /// The most steps and comparisons that one transaction may have.
 const MAX_STEPS: usize = 4096;
+
+/// How deep transactions may lie in one another.
+pub(crate) const MAX_DEPTH: usize = 16;
 
 /// The longest life of a lease: a year. Whoever wants more wants no lease.
 const MAX_TTL_SECONDS: u64 = 366 * 24 * 3600;
@@ -26,8 +29,10 @@ pub enum Command {
         /// The revision.
         revision: u64,
     },
-    /// Grants a lease under the next free number.
+    /// Grants a lease.
     LeaseGrant {
+        /// Its number; 0 is the next free one.
+        id: i64,
         /// How long it lives.
         ttl_seconds: u64,
     },
@@ -80,6 +85,14 @@ pub enum Refusal {
     },
     /// See [`StoreError::Invalid`](crate::StoreError::Invalid).
     Invalid(String),
+    /// See [`StoreError::DuplicateKey`](crate::StoreError::DuplicateKey).
+    DuplicateKey(String),
+    /// See [`StoreError::LeaseNotFound`](crate::StoreError::LeaseNotFound).
+    LeaseNotFound(i64),
+    /// See [`StoreError::LeaseExists`](crate::StoreError::LeaseExists).
+    LeaseExists(i64),
+    /// See [`StoreError::KeyNotFound`](crate::StoreError::KeyNotFound).
+    KeyNotFound(String),
 }
 
 impl fmt::Display for Command {
@@ -87,7 +100,7 @@ impl fmt::Display for Command {
         match self {
             Self::Txn(txn) => write!(formatter, "transaction of {}+{} steps", txn.success.len(), txn.failure.len()),
             Self::Compact { revision } => write!(formatter, "compaction at {revision}"),
-            Self::LeaseGrant { ttl_seconds } => write!(formatter, "grant of a lease for {ttl_seconds} s"),
+            Self::LeaseGrant { ttl_seconds, .. } => write!(formatter, "grant of a lease for {ttl_seconds} s"),
             Self::LeaseRevoke { id } => write!(formatter, "end of lease {id}"),
         }
     }
@@ -113,8 +126,11 @@ impl Command {
     pub fn check(&self) -> Result<(), Refusal> {
         match self {
             Self::Txn(txn) => check(txn),
-            Self::LeaseGrant { ttl_seconds: 1..=MAX_TTL_SECONDS } => Ok(()),
-            Self::LeaseGrant { ttl_seconds } => {
+            Self::LeaseGrant { id, .. } if *id < 0 => {
+                Err(Refusal::Invalid(format!("a lease's number is positive, not {id}")))
+            }
+            Self::LeaseGrant { ttl_seconds: 1..=MAX_TTL_SECONDS, .. } => Ok(()),
+            Self::LeaseGrant { ttl_seconds, .. } => {
                 Err(Refusal::Invalid(format!("a lease lives from 1 to {MAX_TTL_SECONDS} seconds, not {ttl_seconds}")))
             }
             Self::Compact { .. } | Self::LeaseRevoke { .. } => Ok(()),
@@ -123,52 +139,109 @@ impl Command {
 }
 
 fn check(txn: &Txn) -> Result<(), Refusal> {
-    let steps = txn.compare.len() + txn.success.len() + txn.failure.len();
-    if steps > MAX_STEPS {
-        return Err(Refusal::Invalid(format!("it has {steps} steps, at most {MAX_STEPS} are taken")));
+    let mut load = Load::default();
+    load.add(txn, 0)?;
+    if load.steps > MAX_STEPS {
+        return Err(Refusal::Invalid(format!("it has {} steps, at most {MAX_STEPS} are taken", load.steps)));
     }
-    let mut size = 0;
-    for op in txn.success.iter().chain(&txn.failure) {
-        match op {
-            Op::Put { key, value, .. } => {
-                if key.is_empty() {
-                    return Err(Refusal::Invalid("a key is empty".to_owned()));
-                }
-                size += key.len() + value.len();
-            }
-            Op::DeleteRange { range } => size += span(range),
-            Op::Range(request) => size += span(&request.range),
+    if load.bytes > MAX_REQUEST_BYTES {
+        return Err(Refusal::TooLarge { size: load.bytes, limit: MAX_REQUEST_BYTES });
+    }
+    Written::by(&txn.success)?;
+    Written::by(&txn.failure)?;
+    Ok(())
+}
+
+/// How much a transaction is, with those within it.
+#[derive(Default)]
+struct Load {
+    steps: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, txn: &Txn, depth: usize) -> Result<(), Refusal> {
+        if depth > MAX_DEPTH {
+            return Err(Refusal::Invalid(format!("its transactions lie in one another more than {MAX_DEPTH} deep")));
         }
+        self.steps += txn.compare.len() + txn.success.len() + txn.failure.len();
+        self.bytes += txn.compare.iter().map(weight).sum::<usize>();
+        for op in txn.success.iter().chain(&txn.failure) {
+            if let Op::Put { key, .. } | Op::Update { key, .. } = op
+                && key.is_empty()
+            {
+                return Err(Refusal::Invalid("a key is empty".to_owned()));
+            }
+            let bytes = match op {
+                Op::Put { key, value, .. } => key.len() + value.len(),
+                Op::Update { key, value, .. } => key.len() + value.as_ref().map_or(0, bytes::Bytes::len),
+                Op::DeleteRange { range } => span(range),
+                Op::Range(request) => span(&request.range),
+                Op::Txn(inner) => {
+                    self.add(inner, depth + 1)?;
+                    0
+                }
+            };
+            self.bytes += bytes;
+        }
+        Ok(())
     }
-    size += txn.compare.iter().map(|compare| compare.key().len()).sum::<usize>();
-    if size > MAX_REQUEST_BYTES {
-        return Err(Refusal::TooLarge { size, limit: MAX_REQUEST_BYTES });
-    }
-    written_once(&txn.success)?;
-    written_once(&txn.failure)
+}
+
+fn weight(compare: &Compare) -> usize {
+    let value = match compare {
+        Compare::Value { value, .. } => value.len(),
+        Compare::Range { end, each } => end.len() + weight(each) - each.key().len(),
+        _ => 0,
+    };
+    compare.key().len() + value
 }
 
 fn span(range: &KeyRange) -> usize {
     range.start.len() + range.end.as_ref().map_or(0, bytes::Bytes::len)
 }
 
-/// One revision holds one change of a key.
-fn written_once(ops: &[Op]) -> Result<(), Refusal> {
-    let mut keys: Vec<&[u8]> = Vec::new();
-    let mut ranges = Vec::new();
-    for op in ops {
-        match op {
-            Op::Put { key, .. } => keys.push(key),
-            Op::DeleteRange { range } => ranges.push(range),
-            Op::Range(_) => {}
+/// What a list of steps may write. One revision holds one change of a key, whichever branches are taken.
+struct Written<'a> {
+    puts: BTreeSet<&'a [u8]>,
+    deleted: Vec<&'a KeyRange>,
+}
+
+impl<'a> Written<'a> {
+    fn by(ops: &'a [Op]) -> Result<Self, Refusal> {
+        let deletion = |op: &'a Op| if let Op::DeleteRange { range } = op { Some(range) } else { None };
+        let mut all = Self { puts: BTreeSet::new(), deleted: ops.iter().filter_map(deletion).collect() };
+        for op in ops {
+            if let Op::Put { key, .. } | Op::Update { key, .. } = op {
+                all.add(key)?;
+            }
         }
+        for op in ops {
+            if let Op::Txn(inner) = op {
+                all.add_one_of(&Self::by(&inner.success)?, &Self::by(&inner.failure)?)?;
+            }
+        }
+        Ok(all)
     }
-    keys.sort_unstable();
-    let twice = keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-    let deleted = || keys.iter().find(|key| ranges.iter().any(|range| range.contains(key))).copied();
-    match twice.or_else(deleted) {
-        None => Ok(()),
-        Some(key) => Err(Refusal::Invalid(format!("key {:?} is changed twice", String::from_utf8_lossy(key)))),
+
+    fn add(&mut self, key: &'a [u8]) -> Result<(), Refusal> {
+        if !self.puts.insert(key) || self.deleted.iter().any(|range| range.contains(key)) {
+            return Err(Refusal::DuplicateKey(String::from_utf8_lossy(key).into_owned()));
+        }
+        Ok(())
+    }
+
+    /// Takes on what a transaction within writes: as only one of its branches is taken, both may write the same.
+    fn add_one_of(&mut self, success: &Self, failure: &Self) -> Result<(), Refusal> {
+        let deleted = success.deleted.iter().chain(&failure.deleted);
+        if let Some(key) = self.puts.iter().find(|key| deleted.clone().any(|range| range.contains(key))) {
+            return Err(Refusal::DuplicateKey(String::from_utf8_lossy(key).into_owned()));
+        }
+        for key in &success.puts | &failure.puts {
+            self.add(key)?;
+        }
+        self.deleted.extend(deleted);
+        Ok(())
     }
 }
 
@@ -182,6 +255,10 @@ mod tests {
         Op::Put { key: key.into(), value: Bytes::from(vec![0; size]), lease: 0 }
     }
 
+    fn delete_of(key: &'static str) -> Op {
+        Op::DeleteRange { range: KeyRange::key(key) }
+    }
+
     fn of(success: Vec<Op>) -> Txn {
         Txn { success, ..Txn::default() }
     }
@@ -189,9 +266,24 @@ mod tests {
     #[test]
     fn a_transaction_may_not_change_a_key_twice() {
         assert!(check(&of(vec![put("a", 1), put("b", 1)])).is_ok());
-        assert!(matches!(check(&of(vec![put("a", 1), put("a", 1)])), Err(Refusal::Invalid(_))));
-        let delete = Op::DeleteRange { range: KeyRange::prefix("a") };
-        assert!(matches!(check(&of(vec![put("ab", 1), delete])), Err(Refusal::Invalid(_))));
+        let refused = |ops| matches!(check(&of(ops)), Err(Refusal::DuplicateKey(_)));
+        assert!(refused(vec![put("a", 1), put("a", 1)]));
+        let delete = || Op::DeleteRange { range: KeyRange::prefix("a") };
+        assert!(refused(vec![put("ab", 1), delete()]));
+        assert!(refused(vec![put("a", 1), Op::Update { key: "a".into(), value: None, lease: Some(0) }]));
+        let within = |success, failure| Op::Txn(Txn { compare: vec![], success, failure });
+        assert!(!refused(vec![within(vec![put("a", 1)], vec![put("a", 1)]), put("b", 1)]));
+        assert!(!refused(vec![within(vec![put("a", 1)], vec![delete()]), delete_of("c")]));
+        assert!(refused(vec![within(vec![put("a", 1)], vec![]), put("a", 1)]));
+        assert!(refused(vec![within(vec![], vec![put("a", 1)]), delete()]));
+        assert!(refused(vec![within(vec![put("a", 1)], vec![]), within(vec![], vec![delete()])]));
+    }
+
+    #[test]
+    fn transactions_lie_in_one_another_only_so_deep() {
+        let deep = |depth: usize| (0..depth).fold(of(vec![put("a", 1)]), |inner, _| of(vec![Op::Txn(inner)]));
+        assert!(check(&deep(MAX_DEPTH)).is_ok());
+        assert!(matches!(check(&deep(MAX_DEPTH + 1)), Err(Refusal::Invalid(_))));
     }
 
     #[test]

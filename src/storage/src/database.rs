@@ -2,7 +2,8 @@
 //!
 //! One database holds the keyspace and the Raft log in column families, so that one write-ahead log orders everything:
 //! whatever survives a crash is a prefix of what was written. A torn tail of that log is what `kill -9` or a power cut
-//! leaves and is dropped (nothing in it was acknowledged); damage anywhere else refuses to open.
+//! leaves and is dropped (nothing in it was acknowledged); damage anywhere else refuses to open, also where RocksDB alone
+//! would take it for such a tail, see [`tail`].
 
 use std::{
     fs,
@@ -15,7 +16,7 @@ use rocksdb::{
     Options, WriteBatch, WriteOptions,
 };
 
-use crate::StoreError;
+use crate::{StoreError, tail};
 
 /// Memory for blocks read from disk, of all column families together. Little is read: the API server keeps the present.
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
@@ -43,6 +44,7 @@ impl std::fmt::Debug for Database {
 /// # Errors
 /// When the disk refuses, or what is there is damaged; then the error names the file.
 pub fn open_database(path: &Path, more: &[&str]) -> Result<Database, StoreError> {
+    tail::verify(path)?;
     let families = crate::keyspace::COLUMN_FAMILIES.iter().chain(more);
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
     let descriptors = families.map(|name| ColumnFamilyDescriptor::new(*name, family_options(&cache)));

@@ -24,6 +24,10 @@ pub enum StoreError {
     /// The store cannot answer now; trying again may help.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The change was sent on its way and it is not known whether it happened: only reading tells. Trying again blindly
+    /// may do it twice.
+    #[error("the outcome is unknown: {0}")]
+    UnknownOutcome(String),
     /// The request is larger than the store takes.
     #[error("the request has {size} bytes, the store takes at most {limit}")]
     TooLarge {
@@ -35,6 +39,18 @@ pub enum StoreError {
     /// The request contradicts itself or names something that is not there.
     #[error("the request is not valid: {0}")]
     Invalid(String),
+    /// One revision holds one change of a key.
+    #[error("the request is not valid: key {0:?} is changed twice")]
+    DuplicateKey(String),
+    /// There is no such lease.
+    #[error("there is no lease {0}")]
+    LeaseNotFound(i64),
+    /// There is such a lease already.
+    #[error("there is a lease {0} already")]
+    LeaseExists(i64),
+    /// Only a key that exists can be updated.
+    #[error("there is no key {0:?}")]
+    KeyNotFound(String),
     /// What is on disk is not what was written.
     #[error("{file} is corrupt: {message}")]
     Corrupt {
@@ -71,6 +87,10 @@ impl From<Refusal> for StoreError {
             Refusal::FutureRevision { requested, current } => Self::FutureRevision { requested, current },
             Refusal::TooLarge { size, limit } => Self::TooLarge { size, limit },
             Refusal::Invalid(message) => Self::Invalid(message),
+            Refusal::DuplicateKey(key) => Self::DuplicateKey(key),
+            Refusal::LeaseNotFound(id) => Self::LeaseNotFound(id),
+            Refusal::LeaseExists(id) => Self::LeaseExists(id),
+            Refusal::KeyNotFound(key) => Self::KeyNotFound(key),
         }
     }
 }

@@ -24,6 +24,7 @@ mod database;
 mod error;
 pub mod keyspace;
 mod store;
+mod tail;
 mod types;
 mod watch;
 

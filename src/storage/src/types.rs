@@ -136,23 +136,56 @@ pub enum Compare {
         /// The right-hand side.
         value: Bytes,
     },
+    /// On the lease that the key lives by.
+    Lease {
+        /// The key.
+        key: Bytes,
+        /// The relation.
+        op: CompareOp,
+        /// The right-hand side.
+        value: i64,
+    },
+    /// On every key of a range; of an empty one it holds if it holds of an absent key.
+    Range {
+        /// The key after the last one, as in [`KeyRange`].
+        end: Bytes,
+        /// The comparison, with the first key; never itself one of a range.
+        each: Box<Compare>,
+    },
 }
 
 impl Compare {
-    /// The key it looks at.
+    /// The key it looks at, of a range the first one.
     pub fn key(&self) -> &Bytes {
         match self {
             Self::ModRevision { key, .. }
             | Self::CreateRevision { key, .. }
             | Self::Version { key, .. }
-            | Self::Value { key, .. } => key,
+            | Self::Value { key, .. }
+            | Self::Lease { key, .. } => key,
+            Self::Range { each, .. } => each.key(),
         }
+    }
+
+    /// The range it looks at, if it is not a single key.
+    pub(crate) fn range(&self) -> Option<KeyRange> {
+        match self {
+            Self::Range { end, each } => Some(KeyRange { start: each.key().clone(), end: Some(end.clone()) }),
+            _ => None,
+        }
+    }
+
+    /// Whether it holds of all that its range holds.
+    pub(crate) fn holds_of_all(&self, present: &[KeyValue]) -> bool {
+        if present.is_empty() { self.holds(None) } else { present.iter().all(|kv| self.holds(Some(kv))) }
     }
 
     /// Whether it holds of the present version of its key.
     pub(crate) fn holds(&self, present: Option<&KeyValue>) -> bool {
         let number = |of: fn(&KeyValue) -> u64| present.map_or(0, of);
         match self {
+            Self::Lease { op, value, .. } => op.holds(&present.map_or(0, |kv| kv.lease), value),
+            Self::Range { each, .. } => each.holds(present),
             Self::ModRevision { op, value, .. } => op.holds(&number(|kv| kv.mod_revision), value),
             Self::CreateRevision { op, value, .. } => op.holds(&number(|kv| kv.create_revision), value),
             Self::Version { op, value, .. } => op.holds(&number(|kv| kv.version), value),
@@ -180,6 +213,18 @@ pub enum Op {
     },
     /// Reads a range, as the steps before it left it.
     Range(RangeRequest),
+    /// Changes only the value or only the lease of a key that exists. Refused when it does not.
+    Update {
+        /// The key.
+        key: Bytes,
+        /// Its new value; `None` keeps the one it has.
+        value: Option<Bytes>,
+        /// The lease it lives by, 0 is none; `None` keeps the one it has.
+        lease: Option<i64>,
+    },
+    /// A transaction within this one. What its conditions are compared with is, as in etcd, the state before the
+    /// outermost one.
+    Txn(Txn),
 }
 
 /// A transaction: if all comparisons hold the one list of steps, else the other; all of it at one revision.
@@ -196,7 +241,16 @@ pub struct Txn {
 impl Txn {
     /// Whether neither branch can change anything.
     pub fn is_read_only(&self) -> bool {
-        self.success.iter().chain(&self.failure).all(|op| matches!(op, Op::Range(_)))
+        self.success.iter().chain(&self.failure).all(|op| match op {
+            Op::Range(_) => true,
+            Op::Txn(inner) => inner.is_read_only(),
+            Op::Put { .. } | Op::Update { .. } | Op::DeleteRange { .. } => false,
+        })
+    }
+
+    /// The steps that are taken.
+    pub(crate) fn branch(&self, succeeded: bool) -> &[Op] {
+        if succeeded { &self.success } else { &self.failure }
     }
 }
 
@@ -209,6 +263,18 @@ pub struct TxnResponse {
     pub revision: u64,
     /// One answer for each step.
     pub responses: Vec<OpResponse>,
+}
+
+impl TxnResponse {
+    /// Says at which revision it, and what is within it, came to its end.
+    pub(crate) fn set_revision(&mut self, revision: u64) {
+        self.revision = revision;
+        for response in &mut self.responses {
+            if let OpResponse::Txn(inner) = response {
+                inner.set_revision(revision);
+            }
+        }
+    }
 }
 
 /// What one step of a transaction did.
@@ -226,6 +292,8 @@ pub enum OpResponse {
     },
     /// The answer to a read.
     Range(RangeResponse),
+    /// What the transaction within did; its revision is that of the outermost one.
+    Txn(TxnResponse),
 }
 
 /// A read of a range.
@@ -233,7 +301,7 @@ pub enum OpResponse {
 pub struct RangeRequest {
     /// Which keys.
     pub range: KeyRange,
-    /// As of which revision; `None` is the present. Steps of a transaction always read the present.
+    /// As of which revision; `None` is the present.
     pub revision: Option<u64>,
     /// At most this many keys; 0 is all.
     pub limit: usize,
@@ -279,7 +347,7 @@ pub struct Event {
     pub kind: EventKind,
     /// The version it made. Of a deletion: key and `mod_revision`.
     pub kv: KeyValue,
-    /// The version before, if there was one.
+    /// The version before, if there was one and its revision is not forgotten.
     pub prev_kv: Option<KeyValue>,
 }
 
@@ -305,7 +373,7 @@ pub struct WatchRequest {
 /// A lease: keys written under it go when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Its number, never 0 and never given twice.
+    /// Its number, never 0. The store never chooses one twice.
     pub id: i64,
     /// How long it was granted for. The keyspace only records it; the leader measures the time.
     pub ttl_seconds: u64,

@@ -93,6 +93,11 @@ impl Hub {
         state.watches.clear();
     }
 
+    /// The last revision that was told: watches that have seen all that waits for them have seen everything up to it.
+    pub(crate) fn told(&self) -> u64 {
+        self.state.lock().revision
+    }
+
     /// Takes a place for a watch that has seen everything before `next`.
     fn join(self: &Arc<Self>, range: &KeyRange, next: u64) -> Joined {
         let mut state = self.state.lock();
@@ -139,7 +144,7 @@ pub(crate) fn stream(keyspace: Keyspace, request: WatchRequest) -> Result<WatchS
         Some(start) => start,
     };
     let compacted = keyspace.compacted_revision();
-    if next <= compacted {
+    if next < compacted {
         return Err(StoreError::Compacted { requested: next, compacted });
     }
     let follower =

@@ -116,10 +116,18 @@ mod tests {
                 Compare::CreateRevision { key: "b".into(), op: CompareOp::NotEqual, value: 8 },
                 Compare::Version { key: "c".into(), op: CompareOp::Greater, value: 9 },
                 Compare::Value { key: "d".into(), op: CompareOp::Less, value: "x".into() },
+                Compare::Lease { key: "e".into(), op: CompareOp::Equal, value: -1 },
+                Compare::Range {
+                    end: "g".into(),
+                    each: Box::new(Compare::Version { key: "f".into(), op: CompareOp::Equal, value: 0 }),
+                },
             ],
             success: vec![
                 Op::Put { key: "k".into(), value: "v".into(), lease: -4 },
                 Op::DeleteRange { range: KeyRange::prefix("p") },
+                Op::Update { key: "u".into(), value: Some("v".into()), lease: None },
+                Op::Update { key: "w".into(), value: None, lease: Some(7) },
+                Op::Txn(Txn { success: vec![Op::Txn(Txn::default())], ..Txn::default() }),
             ],
             failure: vec![Op::Range(RangeRequest {
                 range: KeyRange::key("q"),
@@ -136,7 +144,8 @@ mod tests {
         let commands = [
             example(),
             Command::Compact { revision: 9 },
-            Command::LeaseGrant { ttl_seconds: 5 },
+            Command::LeaseGrant { id: 0, ttl_seconds: 5 },
+            Command::LeaseGrant { id: 77, ttl_seconds: 5 },
             Command::LeaseRevoke { id: 1 },
         ];
         for command in commands {
@@ -152,6 +161,7 @@ mod tests {
             OpResponse::Put { prev_kv: None },
             OpResponse::DeleteRange { prev_kvs: vec![kv] },
             OpResponse::Range(range),
+            OpResponse::Txn(TxnResponse { succeeded: false, revision: 7, responses: vec![] }),
         ];
         let outcomes = [
             Outcome::Done { revision: 1 },
@@ -161,6 +171,10 @@ mod tests {
             Outcome::Refused(Refusal::FutureRevision { requested: 2, current: 1 }),
             Outcome::Refused(Refusal::TooLarge { size: 2, limit: 1 }),
             Outcome::Refused(Refusal::Invalid("no".to_owned())),
+            Outcome::Refused(Refusal::LeaseNotFound(1)),
+            Outcome::Refused(Refusal::LeaseExists(2)),
+            Outcome::Refused(Refusal::KeyNotFound("k".to_owned())),
+            Outcome::Refused(Refusal::DuplicateKey("k".to_owned())),
         ];
         for outcome in outcomes {
             assert_eq!(Outcome::decode(&outcome.encode()), Ok(outcome));
@@ -174,6 +188,25 @@ mod tests {
             assert!(Command::decode(&bytes[..end]).is_err(), "cut at {end}");
         }
         assert_eq!(Command::decode(&[&bytes[..], &[0]].concat()), Err(CodecError::Long(1)));
+    }
+
+    #[test]
+    fn what_was_written_before_leases_could_be_given_a_number_is_still_read() {
+        let written = [&[VERSION, 3][..], &5_u64.to_be_bytes()].concat();
+        assert_eq!(Command::decode(&written), Ok(Command::LeaseGrant { id: 0, ttl_seconds: 5 }));
+    }
+
+    #[test]
+    fn transactions_in_one_another_do_not_use_up_the_stack() {
+        let none = 0_u64.to_be_bytes();
+        let mut bytes = vec![VERSION, 1];
+        for _ in 0..100_000 {
+            bytes.extend_from_slice(&none);
+            bytes.extend_from_slice(&1_u64.to_be_bytes());
+            bytes.push(5);
+        }
+        bytes.resize(bytes.len() + 100, 0);
+        assert!(matches!(Command::decode(&bytes), Err(CodecError::Unknown { .. })));
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! The binary form of an [`Outcome`].
 
 use super::{CodecError, Reader, Writer, begin, open};
-use crate::{KeyValue, Lease, OpResponse, Outcome, RangeResponse, Refusal, TxnResponse};
+use crate::{KeyValue, Lease, OpResponse, Outcome, RangeResponse, Refusal, TxnResponse, command::MAX_DEPTH};
 
 impl Outcome {
     /// Its binary form.
@@ -14,9 +14,7 @@ impl Outcome {
             }
             Self::Txn(response) => {
                 writer.u8(2);
-                writer.bool(response.succeeded);
-                writer.u64(response.revision);
-                writer.list(&response.responses, step);
+                txn(&mut writer, response);
             }
             Self::Refused(refusal) => {
                 writer.u8(3);
@@ -39,11 +37,7 @@ impl Outcome {
         let mut reader = open(bytes)?;
         let outcome = match reader.u8()? {
             1 => Self::Done { revision: reader.u64()? },
-            2 => Self::Txn(TxnResponse {
-                succeeded: reader.bool()?,
-                revision: reader.u64()?,
-                responses: reader.list(read_step)?,
-            }),
+            2 => Self::Txn(read_txn(&mut reader, 0)?),
             3 => Self::Refused(read_refused(&mut reader)?),
             4 => Self::Granted(Lease { id: reader.i64()?, ttl_seconds: reader.u64()? }),
             found => return Err(CodecError::Unknown { what: "outcome", found }),
@@ -51,6 +45,24 @@ impl Outcome {
         reader.done()?;
         Ok(outcome)
     }
+}
+
+fn txn(writer: &mut Writer, response: &TxnResponse) {
+    writer.bool(response.succeeded);
+    writer.u64(response.revision);
+    writer.list(&response.responses, step);
+}
+
+fn read_txn(reader: &mut Reader, depth: usize) -> Result<TxnResponse, CodecError> {
+    // As deep as requests may be: broken bytes must not use up the stack.
+    if depth > MAX_DEPTH {
+        return Err(CodecError::Unknown { what: "depth of answers", found: u8::MAX });
+    }
+    Ok(TxnResponse {
+        succeeded: reader.bool()?,
+        revision: reader.u64()?,
+        responses: reader.list(|reader| read_step(reader, depth))?,
+    })
 }
 
 fn refused(writer: &mut Writer, refusal: &Refusal) {
@@ -74,16 +86,37 @@ fn refused(writer: &mut Writer, refusal: &Refusal) {
             writer.u8(4);
             writer.bytes(message.as_bytes());
         }
+        Refusal::LeaseNotFound(id) => {
+            writer.u8(5);
+            writer.i64(*id);
+        }
+        Refusal::LeaseExists(id) => {
+            writer.u8(6);
+            writer.i64(*id);
+        }
+        Refusal::KeyNotFound(key) => {
+            writer.u8(7);
+            writer.bytes(key.as_bytes());
+        }
+        Refusal::DuplicateKey(key) => {
+            writer.u8(8);
+            writer.bytes(key.as_bytes());
+        }
     }
 }
 
 fn read_refused(reader: &mut Reader) -> Result<Refusal, CodecError> {
     let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    let text = |reader: &mut Reader| reader.bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Ok(match reader.u8()? {
         1 => Refusal::Compacted { requested: reader.u64()?, compacted: reader.u64()? },
         2 => Refusal::FutureRevision { requested: reader.u64()?, current: reader.u64()? },
         3 => Refusal::TooLarge { size: size(reader.u64()?), limit: size(reader.u64()?) },
-        4 => Refusal::Invalid(String::from_utf8_lossy(&reader.bytes()?).into_owned()),
+        4 => Refusal::Invalid(text(reader)?),
+        5 => Refusal::LeaseNotFound(reader.i64()?),
+        6 => Refusal::LeaseExists(reader.i64()?),
+        7 => Refusal::KeyNotFound(text(reader)?),
+        8 => Refusal::DuplicateKey(text(reader)?),
         found => return Err(CodecError::Unknown { what: "refusal", found }),
     })
 }
@@ -125,10 +158,14 @@ fn step(writer: &mut Writer, response: &OpResponse) {
             writer.bool(response.more);
             writer.u64(response.count);
         }
+        OpResponse::Txn(response) => {
+            writer.u8(4);
+            txn(writer, response);
+        }
     }
 }
 
-fn read_step(reader: &mut Reader) -> Result<OpResponse, CodecError> {
+fn read_step(reader: &mut Reader, depth: usize) -> Result<OpResponse, CodecError> {
     Ok(match reader.u8()? {
         1 => OpResponse::Put { prev_kv: reader.option(read_key_value)? },
         2 => OpResponse::DeleteRange { prev_kvs: reader.list(read_key_value)? },
@@ -138,6 +175,7 @@ fn read_step(reader: &mut Reader) -> Result<OpResponse, CodecError> {
             more: reader.bool()?,
             count: reader.u64()?,
         }),
+        4 => OpResponse::Txn(read_txn(reader, depth + 1)?),
         found => return Err(CodecError::Unknown { what: "answer to a step", found }),
     })
 }

@@ -4,8 +4,9 @@
 //! Taking the forgotten versions off the disk is each node's own business and happens in small steps afterwards.
 //!
 //! A version is forgotten when a later version of its key exists up to the compacted revision; a deletion, when it lies
-//! up to there itself. So the changes since the last compaction, in order, name everything there is to delete: each one
-//! ends its predecessor. The cost is that of what happened, not of what there is.
+//! before it: the changes of the compacted revision itself stay, so that a watch may begin there. So the changes since the
+//! last compaction, in order, name everything there is to delete: each one ends its predecessor. The cost is that of what
+//! happened, not of what there is.
 
 use rocksdb::WriteBatch;
 
@@ -33,7 +34,8 @@ impl Keyspace {
         let mut batch = WriteBatch::default();
         let mut visited = 0;
         let mut upto = compacted;
-        let mut cursor = view.changes(Position::first(reclaimed + 1));
+        // Deletions of the last compacted revision were kept until now.
+        let mut cursor = view.changes(Position::first(reclaimed));
         while let Some((key, value)) = cursor.item() {
             let position = Position::read(key)?;
             if position.revision > compacted {
@@ -48,10 +50,11 @@ impl Keyspace {
             if let Some(before) = view.version(&change.kv.key, position.revision - 1)? {
                 forget(self, &mut batch, &change.kv.key, before.position);
             }
-            if change.deleted {
+            if change.deleted && position.revision < compacted {
                 forget(self, &mut batch, &change.kv.key, position);
             }
-            visited += 1;
+            // What was kept of the last time is not counted: every step has to come further.
+            visited += usize::from(position.revision > reclaimed);
             cursor.next();
         }
         cursor.status().map_err(|error| database.explain(&error))?;

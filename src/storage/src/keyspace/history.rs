@@ -23,7 +23,7 @@ impl Keyspace {
         let until = self.revision();
         let view = View::new(&self.inner.database);
         let compacted = self.compacted_revision();
-        if from <= compacted {
+        if from < compacted {
             return Err(StoreError::Compacted { requested: from, compacted });
         }
         let mut step = Step { batches: Vec::new(), revision: 0, events: Vec::new() };
@@ -42,7 +42,9 @@ impl Keyspace {
             let change = super::layout::Change::decode(position.revision, value)?;
             changes += 1;
             if range.contains(&change.kv.key) {
-                let prev_kv = view.get(&change.kv.key, position.revision - 1)?;
+                // What was before the compacted revision is forgotten, even if some of it is still on the disk.
+                let known = position.revision > compacted;
+                let prev_kv = if known { view.get(&change.kv.key, position.revision - 1)? } else { None };
                 bytes += change.kv.value.len() + prev_kv.as_ref().map_or(0, |kv| kv.value.len());
                 let kind = if change.deleted { EventKind::Delete } else { EventKind::Put };
                 step.push(Event { kind, kv: change.kv, prev_kv });

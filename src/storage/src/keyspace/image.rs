@@ -142,6 +142,14 @@ impl<T: Read> Summed<T> {
     }
 }
 
+/// Reads through an image without taking it, and returns its meta.
+///
+/// # Errors
+/// When it is damaged or cannot be read.
+pub fn verify_image(from: impl Read) -> Result<Vec<u8>, ImageError> {
+    read_records(from, |_, _, _| {})
+}
+
 impl Keyspace {
     /// Pins the keyspace as it is now, with `meta` to go along.
     pub fn pin(&self, meta: Vec<u8>) -> PinnedImage {
@@ -171,7 +179,7 @@ impl Keyspace {
                 batch.delete_cf(family, key);
             }
         }
-        let meta = read_records(database, from, &mut batch)?;
+        let meta = read_records(from, |name, key, value| batch.put_cf(database.family(name), key, value))?;
         with_meta(&meta, &mut batch)?;
         database.write_synced(batch)?;
 
@@ -184,7 +192,8 @@ impl Keyspace {
     }
 }
 
-fn read_records(database: &Database, from: impl Read, batch: &mut WriteBatch) -> Result<Vec<u8>, ImageError> {
+/// Calls `take` with family, key and value of every record; what it did holds only if this returns the meta.
+fn read_records(from: impl Read, mut take: impl FnMut(&'static str, Vec<u8>, Vec<u8>)) -> Result<Vec<u8>, ImageError> {
     let mut input = Summed { inner: from, sum: Sha256::new() };
     if &input.take::<16>()? != MAGIC {
         return Err(ImageError::Damaged("it does not begin as an image does"));
@@ -199,7 +208,7 @@ fn read_records(database: &Database, from: impl Read, batch: &mut WriteBatch) ->
         let name = COLUMN_FAMILIES.get(usize::from(number)).ok_or(ImageError::Damaged("it has an unknown family"))?;
         let key = input.take_block()?;
         let value = input.take_block()?;
-        batch.put_cf(database.family(name), key, value);
+        take(name, key, value);
         count += 1;
     }
     if u64::from_be_bytes(input.take()?) != count {

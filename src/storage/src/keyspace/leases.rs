@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Begins the records of leases.
-const GRANTED: u8 = b'L';
+pub(super) const GRANTED: u8 = b'L';
 /// Begins the records of keys that live by a lease.
 const ATTACHED: u8 = b'K';
 
@@ -40,7 +40,7 @@ fn encode(lease: &Lease) -> Vec<u8> {
     writer.done()
 }
 
-fn decode(bytes: &[u8]) -> Result<Lease, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Lease, CodecError> {
     let mut reader = Reader::copied(bytes);
     let lease = Lease { id: reader.i64()?, ttl_seconds: reader.u64()? };
     reader.done()?;
@@ -73,6 +73,22 @@ pub(super) fn all(database: &Database) -> Result<Vec<Lease>, StoreError> {
     Ok(leases)
 }
 
+/// One lease.
+pub(super) fn get(database: &Database, id: i64) -> Result<Option<Lease>, StoreError> {
+    Ok(database.get(LEASES, &lease_key(id))?.map(|bytes| decode(&bytes)).transpose()?)
+}
+
+/// The keys that live by a lease, in order.
+pub(super) fn keys(database: &Database, id: i64) -> Result<BTreeSet<Bytes>, StoreError> {
+    let prefix = numbered(ATTACHED, id);
+    let mut keys = BTreeSet::new();
+    scan(database, &prefix, |key, _| {
+        keys.insert(Bytes::copy_from_slice(&key[prefix.len()..]));
+        Ok(())
+    })?;
+    Ok(keys)
+}
+
 /// What a session changes about leases. The database it reads does not change under it: there is one session at a time.
 #[derive(Debug, Default)]
 pub(super) struct LeaseChanges {
@@ -88,17 +104,12 @@ impl LeaseChanges {
     pub(super) fn get(&self, database: &Database, id: i64) -> Result<Option<Lease>, StoreError> {
         match self.leases.get(&id) {
             Some(lease) => Ok(*lease),
-            None => Ok(database.get(LEASES, &lease_key(id))?.map(|bytes| decode(&bytes)).transpose()?),
+            None => get(database, id),
         }
     }
 
     pub(super) fn keys(&self, database: &Database, id: i64) -> Result<BTreeSet<Bytes>, StoreError> {
-        let prefix = numbered(ATTACHED, id);
-        let mut keys = BTreeSet::new();
-        scan(database, &prefix, |key, _| {
-            keys.insert(Bytes::copy_from_slice(&key[prefix.len()..]));
-            Ok(())
-        })?;
+        let mut keys = keys(database, id)?;
         for ((_, key), attached) in self.attached.range((id, Bytes::new())..).take_while(|((of, _), _)| *of == id) {
             if *attached {
                 keys.insert(key.clone());
@@ -109,17 +120,27 @@ impl LeaseChanges {
         Ok(keys)
     }
 
-    /// Grants a lease under a number that no lease ever had.
+    /// Grants a lease under the next number that no lease has; none that was chosen here before.
     pub(super) fn grant(&mut self, database: &Database, ttl_seconds: u64) -> Result<Lease, StoreError> {
-        let last = match self.last {
+        let mut last = match self.last {
             Some(last) => last,
             None => state::read(database, state::LAST_LEASE)?.unwrap_or(0),
         };
-        self.last = Some(last + 1);
-        let id = i64::try_from(last + 1).expect("2^63 leases are never granted");
-        let lease = Lease { id, ttl_seconds };
-        self.leases.insert(id, Some(lease));
-        Ok(lease)
+        loop {
+            last += 1;
+            self.last = Some(last);
+            let id = i64::try_from(last).expect("2^63 leases are never granted");
+            // Some may have been granted under a number that was asked for.
+            if self.get(database, id)?.is_none() {
+                return Ok(self.grant_as(Lease { id, ttl_seconds }));
+            }
+        }
+    }
+
+    /// Grants a lease whose number is known to be free.
+    pub(super) fn grant_as(&mut self, lease: Lease) -> Lease {
+        self.leases.insert(lease.id, Some(lease));
+        lease
     }
 
     pub(super) fn revoke(&mut self, id: i64) {

@@ -12,6 +12,7 @@
 //! at a time: the [`Session`].
 
 mod compaction;
+mod dump;
 mod history;
 mod image;
 mod layout;
@@ -29,17 +30,23 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use self::{
-    image::{ImageError, PinnedImage},
+    dump::{Dump, Recorded, Size},
+    image::{ImageError, PinnedImage, verify_image},
     session::Session,
 };
-use self::{layout::state, view::View};
+use self::{
+    layout::state,
+    session::{Branches, Walk},
+    view::View,
+};
 use crate::{
-    Database, Lease, OpResponse, RangeRequest, RangeResponse, StoreError, Txn, TxnResponse, WatchRequest, WatchStream,
-    watch::Hub,
+    Database, Lease, Op, OpResponse, RangeRequest, RangeResponse, StoreError, Txn, TxnResponse, WatchRequest,
+    WatchStream, watch::Hub,
 };
 
 /// The column families of the keyspace.
@@ -102,6 +109,11 @@ impl Keyspace {
         *self.inner.compacted.borrow()
     }
 
+    /// The revision up to which watches were told everything. One that was read to the end has seen all up to it.
+    pub fn told(&self) -> u64 {
+        self.inner.hub.told()
+    }
+
     /// Tells whenever more history is forgotten: then there is something to [`reclaim`](Keyspace::reclaim).
     pub fn compactions(&self) -> watch::Receiver<u64> {
         self.inner.compacted.subscribe()
@@ -141,18 +153,10 @@ impl Keyspace {
             if revision < self.compacted_revision() {
                 continue;
             }
-            let mut succeeded = true;
-            for compare in &txn.compare {
-                succeeded &= compare.holds(view.get(compare.key(), revision)?.as_ref());
-            }
-            let mut responses = Vec::new();
-            for op in if succeeded { &txn.success } else { &txn.failure } {
-                let crate::Op::Range(request) = op else {
-                    return Err(StoreError::Invalid("a transaction without a session may only read".to_owned()));
-                };
-                responses.push(OpResponse::Range(view.range(request, revision)?));
-            }
-            return Ok(TxnResponse { succeeded, revision, responses });
+            let reader = Reader { view, revision, compacted: self.compacted_revision() };
+            let mut branches = Branches::default();
+            reader.judge(txn, &mut branches)?;
+            return reader.run(txn, &mut branches.walk());
         }
     }
 
@@ -167,6 +171,22 @@ impl Keyspace {
     /// Begins to change it. Waits for the session before.
     pub fn session(&self) -> Session<'_> {
         Session::new(self)
+    }
+
+    /// A lease, if there is such a one.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn lease(&self, id: i64) -> Result<Option<Lease>, StoreError> {
+        leases::get(&self.inner.database, id)
+    }
+
+    /// The keys that live by a lease, in order.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn lease_keys(&self, id: i64) -> Result<Vec<Bytes>, StoreError> {
+        Ok(leases::keys(&self.inner.database, id)?.into_iter().collect())
     }
 
     /// All leases.
@@ -184,5 +204,55 @@ impl Keyspace {
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.inner.hub
+    }
+}
+
+/// A transaction that only reads, on its way.
+struct Reader<'a> {
+    view: View<'a>,
+    revision: u64,
+    compacted: u64,
+}
+
+impl Reader<'_> {
+    fn judge(&self, txn: &Txn, branches: &mut Branches) -> Result<(), StoreError> {
+        let mut succeeded = true;
+        for compare in &txn.compare {
+            succeeded &= match compare.range() {
+                None => compare.holds(self.view.get(compare.key(), self.revision)?.as_ref()),
+                Some(range) => compare.holds_of_all(&self.view.range(&RangeRequest::new(range), self.revision)?.kvs),
+            };
+        }
+        branches.0.push(succeeded);
+        for op in txn.branch(succeeded) {
+            if let Op::Txn(inner) = op {
+                self.judge(inner, branches)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, txn: &Txn, branches: &mut Walk<'_>) -> Result<TxnResponse, StoreError> {
+        let succeeded = branches.next();
+        let mut responses = Vec::new();
+        for op in txn.branch(succeeded) {
+            responses.push(match op {
+                Op::Range(request) => OpResponse::Range(self.range(request)?),
+                Op::Txn(inner) => OpResponse::Txn(self.run(inner, branches)?),
+                Op::Put { .. } | Op::Update { .. } | Op::DeleteRange { .. } => {
+                    return Err(StoreError::Invalid("a transaction without a session may only read".to_owned()));
+                }
+            });
+        }
+        Ok(TxnResponse { succeeded, revision: self.revision, responses })
+    }
+
+    fn range(&self, request: &RangeRequest) -> Result<RangeResponse, StoreError> {
+        let (current, compacted) = (self.revision, self.compacted);
+        match request.revision {
+            Some(requested) if requested > current => Err(StoreError::FutureRevision { requested, current }),
+            Some(requested) if requested < compacted => Err(StoreError::Compacted { requested, compacted }),
+            wanted => self.view.range(request, wanted.unwrap_or(current)),
+        }
     }
 }

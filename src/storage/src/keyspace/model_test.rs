@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use proptest::{collection::vec, prelude::*};
 
@@ -47,37 +48,55 @@ impl Model {
     }
 
     fn txn(&mut self, txn: &Txn) -> bool {
-        let succeeded = txn.compare.iter().all(|compare| compare.holds(self.present().get(&compare.key()[..])));
         let mut next = self.present().clone();
-        let revision = self.revision() + 1;
         let mut changed = false;
-        for op in if succeeded { &txn.success } else { &txn.failure } {
-            match op {
-                Op::Put { key, value, lease } => {
-                    let old = next.get(&key[..]);
-                    let kv = KeyValue {
-                        key: key.clone(),
-                        value: value.clone(),
-                        create_revision: old.map_or(revision, |kv| kv.create_revision),
-                        mod_revision: revision,
-                        version: old.map_or(1, |kv| kv.version + 1),
-                        lease: *lease,
-                    };
-                    next.insert(key.to_vec(), kv);
-                    changed = true;
-                }
-                Op::DeleteRange { range } => {
-                    let before = next.len();
-                    next.retain(|key, _| !range.contains(key));
-                    changed |= next.len() != before;
-                }
-                Op::Range(_) => {}
-            }
-        }
+        let succeeded = self.run(txn, &mut next, &mut changed);
         if changed {
             self.states.push(next);
         }
         succeeded
+    }
+
+    fn run(&self, txn: &Txn, next: &mut Keys, changed: &mut bool) -> bool {
+        let succeeded = txn.compare.iter().all(|compare| {
+            let range = compare.range().unwrap_or_else(|| KeyRange::key(compare.key().clone()));
+            let within: Vec<_> = self.present().values().filter(|kv| range.contains(&kv.key)).cloned().collect();
+            compare.holds_of_all(&within)
+        });
+        for op in if succeeded { &txn.success } else { &txn.failure } {
+            match op {
+                Op::Put { key, value, lease } => self.put(next, key, value.clone(), *lease, changed),
+                Op::Update { key, value, lease } => {
+                    let old = next.get(&key[..]).expect("else it was refused").clone();
+                    let value = value.clone().unwrap_or(old.value);
+                    self.put(next, key, value, lease.unwrap_or(old.lease), changed);
+                }
+                Op::DeleteRange { range } => {
+                    let before = next.len();
+                    next.retain(|key, _| !range.contains(key));
+                    *changed |= next.len() != before;
+                }
+                Op::Txn(inner) => {
+                    self.run(inner, next, changed);
+                }
+                Op::Range(_) => {}
+            }
+        }
+        succeeded
+    }
+
+    fn put(&self, next: &mut Keys, key: &Bytes, value: Bytes, lease: i64, changed: &mut bool) {
+        let (old, revision) = (next.get(&key[..]), self.revision() + 1);
+        let kv = KeyValue {
+            key: key.clone(),
+            value,
+            create_revision: old.map_or(revision, |kv| kv.create_revision),
+            mod_revision: revision,
+            version: old.map_or(1, |kv| kv.version + 1),
+            lease,
+        };
+        next.insert(key.to_vec(), kv);
+        *changed = true;
     }
 
     fn revoke(&mut self, id: i64) {
@@ -104,30 +123,56 @@ fn range() -> impl Strategy<Value = KeyRange> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let put = (key(), vec(any::<u8>(), 0..4), prop_oneof![4 => Just(0i64), 1 => 1..3i64])
-        .prop_map(|(key, value, lease)| Op::Put { key: key.into(), value: value.into(), lease });
-    prop_oneof![4 => put, 2 => range().prop_map(|range| Op::DeleteRange { range })]
+    let lease = || prop_oneof![4 => Just(0i64), 1 => 1..3i64];
+    let value = || vec(any::<u8>(), 0..4).prop_map(Bytes::from);
+    let put = (key(), value(), lease()).prop_map(|(key, value, lease)| Op::Put { key: key.into(), value, lease });
+    let update = (key(), proptest::option::of(value()), proptest::option::of(lease()))
+        .prop_map(|(key, value, lease)| Op::Update { key: key.into(), value, lease });
+    prop_oneof![6 => put, 1 => update, 3 => range().prop_map(|range| Op::DeleteRange { range })]
+}
+
+fn txn() -> impl Strategy<Value = Txn> {
+    let flat = || {
+        (vec(compare(), 0..2), vec(op(), 0..4), vec(op(), 0..3)).prop_map(|(compare, success, failure)| Txn {
+            compare,
+            success,
+            failure,
+        })
+    };
+    (flat(), proptest::option::weighted(0.2, (flat(), any::<bool>()))).prop_map(|(mut outer, inner)| {
+        match inner {
+            Some((inner, true)) => outer.success.insert(0, Op::Txn(inner)),
+            Some((inner, false)) => outer.success.push(Op::Txn(inner)),
+            None => {}
+        }
+        outer
+    })
 }
 
 fn compare() -> impl Strategy<Value = Compare> {
     let relation =
         prop_oneof![Just(CompareOp::Equal), Just(CompareOp::NotEqual), Just(CompareOp::Greater), Just(CompareOp::Less)];
-    (key(), relation, 0..12u64, 0..4u8).prop_map(|(key, op, value, target)| {
-        let key = key.into();
-        match target {
-            0 => Compare::ModRevision { key, op, value },
-            1 => Compare::CreateRevision { key, op, value },
-            2 => Compare::Version { key, op, value },
-            _ => Compare::Value { key, op, value: vec![value as u8].into() },
-        }
-    })
+    (key(), relation, 0..12u64, 0..5u8, proptest::option::weighted(0.2, key())).prop_map(
+        |(key, op, value, target, end)| {
+            let key = key.into();
+            let each = match target {
+                0 => Compare::ModRevision { key, op, value },
+                1 => Compare::CreateRevision { key, op, value },
+                2 => Compare::Version { key, op, value },
+                3 => Compare::Lease { key, op, value: value as i64 },
+                _ => Compare::Value { key, op, value: vec![value as u8].into() },
+            };
+            match end {
+                Some(end) => Compare::Range { end: end.into(), each: Box::new(each) },
+                None => each,
+            }
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let txn = (vec(compare(), 0..2), vec(op(), 0..4), vec(op(), 0..3))
-        .prop_map(|(compare, success, failure)| Step::Txn(Txn { compare, success, failure }));
     prop_oneof![
-        20 => txn,
+        20 => txn().prop_map(Step::Txn),
         2 => Just(Step::Grant),
         1 => (1..3i64).prop_map(Step::Revoke),
         2 => (0..6u64, 1..5usize).prop_map(|(back, at_once)| Step::Compact(back, at_once)),
@@ -165,15 +210,17 @@ fn same_history(keyspace: &Keyspace, model: &Model, range: &KeyRange) {
 
 /// Replays a watch from the first revision it may begin at and compares the states that its events lead through.
 fn same_events(keyspace: &Keyspace, model: &Model) {
-    let mut revision = model.compacted.max(1);
-    let request = WatchRequest { range: KeyRange::all(), start_revision: Some(revision + 1) };
+    let first = model.compacted.max(2);
+    let mut revision = first - 1;
+    let request = WatchRequest { range: KeyRange::all(), start_revision: Some(first) };
     let mut watch = keyspace.watch(request).unwrap();
     let mut keys = model.states[usize::try_from(revision).unwrap()].clone();
     while revision < model.revision() {
         let batch = watch.next().now_or_never().expect("history does not wait").unwrap().unwrap();
         assert_eq!(batch.revision, revision + 1);
         for event in batch.events.iter() {
-            assert_eq!(event.prev_kv.as_ref(), keys.get(&event.kv.key[..]), "what was there before");
+            let known = batch.revision > model.compacted;
+            assert_eq!(event.prev_kv.as_ref(), keys.get(&event.kv.key[..]).filter(|_| known), "what was there before");
             match event.kind {
                 EventKind::Put => keys.insert(event.kv.key.to_vec(), event.kv.clone()),
                 EventKind::Delete => keys.remove(&event.kv.key[..]),
@@ -208,7 +255,8 @@ proptest! {
                 Step::Grant => {
                     granted += 1;
                     let lease = Lease { id: granted, ttl_seconds: 1 };
-                    prop_assert_eq!(apply(&keyspace, &Command::LeaseGrant { ttl_seconds: 1 }), Outcome::Granted(lease));
+                    let grant = Command::LeaseGrant { id: 0, ttl_seconds: 1 };
+                    prop_assert_eq!(apply(&keyspace, &grant), Outcome::Granted(lease));
                     leases.insert(granted, lease);
                 }
                 Step::Revoke(id) => {

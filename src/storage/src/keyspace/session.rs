@@ -16,8 +16,8 @@ use super::{
     view::View,
 };
 use crate::{
-    Command, Event, EventKind, KeyRange, KeyValue, Op, OpResponse, Outcome, RangeRequest, RangeResponse, Refusal,
-    StoreError, Txn, TxnResponse, WatchBatch,
+    Command, Event, EventKind, KeyRange, KeyValue, Lease, Op, OpResponse, Outcome, RangeRequest, RangeResponse,
+    Refusal, StoreError, Txn, TxnResponse, WatchBatch,
 };
 
 /// The one writer.
@@ -32,6 +32,25 @@ pub struct Session<'a> {
     leases: LeaseChanges,
     changed: Vec<WatchBatch>,
     _only: MutexGuard<'a, ()>,
+}
+
+/// Which branches of a transaction and of those within it are taken, in the order in which they are come by.
+#[derive(Default)]
+pub(super) struct Branches(pub(super) Vec<bool>);
+
+impl Branches {
+    pub(super) fn walk(&self) -> Walk<'_> {
+        Walk(self.0.iter())
+    }
+}
+
+/// A way through the branches.
+pub(super) struct Walk<'a>(std::slice::Iter<'a, bool>);
+
+impl Walk<'_> {
+    pub(super) fn next(&mut self) -> bool {
+        *self.0.next().expect("every transaction that is come by was judged before, in the same order")
+    }
 }
 
 /// The changes of the one revision that a transaction makes.
@@ -77,9 +96,7 @@ impl<'a> Session<'a> {
         let outcome = match command {
             Command::Txn(txn) => self.txn(txn)?.map(Outcome::Txn),
             Command::Compact { revision } => self.compact(*revision),
-            Command::LeaseGrant { ttl_seconds } => {
-                Ok(Outcome::Granted(self.leases.grant(self.view.database(), *ttl_seconds)?))
-            }
+            Command::LeaseGrant { id, ttl_seconds } => self.grant(*id, *ttl_seconds)?,
             Command::LeaseRevoke { id } => self.revoke(*id)?,
         };
         Ok(outcome.unwrap_or_else(Outcome::Refused))
@@ -141,10 +158,20 @@ impl<'a> Session<'a> {
         self.done()
     }
 
+    fn grant(&mut self, id: i64, ttl_seconds: u64) -> Result<Result<Outcome, Refusal>, StoreError> {
+        let database = self.view.database();
+        let lease = match id {
+            0 => self.leases.grant(database, ttl_seconds)?,
+            _ if self.leases.get(database, id)?.is_some() => return Ok(Err(Refusal::LeaseExists(id))),
+            _ => self.leases.grant_as(Lease { id, ttl_seconds }),
+        };
+        Ok(Ok(Outcome::Granted(lease)))
+    }
+
     fn revoke(&mut self, id: i64) -> Result<Result<Outcome, Refusal>, StoreError> {
         let database = self.view.database();
         if self.leases.get(database, id)?.is_none() {
-            return Ok(Err(Refusal::Invalid(format!("there is no lease {id}"))));
+            return Ok(Err(Refusal::LeaseNotFound(id)));
         }
         let mut changes = self.begin();
         for key in self.leases.keys(database, id)? {
@@ -158,41 +185,105 @@ impl<'a> Session<'a> {
     }
 
     fn txn(&mut self, txn: &Txn) -> Result<Result<TxnResponse, Refusal>, StoreError> {
-        let mut succeeded = true;
-        for compare in &txn.compare {
-            succeeded &= compare.holds(self.get(compare.key())?.as_ref());
-        }
-        let ops = if succeeded { &txn.success } else { &txn.failure };
+        let mut branches = Branches::default();
+        self.judge(txn, &mut branches)?;
         // Everything that refuses comes before the first change: a refused transaction has changed nothing.
-        for op in ops {
-            if let Op::Put { lease, .. } = op
-                && *lease != 0
-                && self.leases.get(self.view.database(), *lease)?.is_none()
-            {
-                return Ok(Err(Refusal::Invalid(format!("there is no lease {lease}"))));
-            }
+        if let Some(refusal) = self.refuse(txn, &mut branches.walk())? {
+            return Ok(Err(refusal));
         }
         let mut changes = self.begin();
+        let mut response = self.run(txn, &mut branches.walk(), &mut changes)?;
+        self.end(changes);
+        response.set_revision(self.revision);
+        Ok(Ok(response))
+    }
+
+    /// Decides which branches are taken, before anything is changed.
+    fn judge(&mut self, txn: &Txn, branches: &mut Branches) -> Result<(), StoreError> {
+        let mut succeeded = true;
+        for compare in &txn.compare {
+            succeeded &= match compare.range() {
+                None => compare.holds(self.get(compare.key())?.as_ref()),
+                Some(range) => compare.holds_of_all(&self.all(&range)?),
+            };
+        }
+        branches.0.push(succeeded);
+        for op in txn.branch(succeeded) {
+            if let Op::Txn(inner) = op {
+                self.judge(inner, branches)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the branches that are taken cannot be run, if they cannot.
+    fn refuse(&mut self, txn: &Txn, branches: &mut Walk<'_>) -> Result<Option<Refusal>, StoreError> {
+        for op in txn.branch(branches.next()) {
+            let refusal = match op {
+                Op::Put { lease, .. } => self.refuse_lease(*lease)?,
+                Op::Update { key, lease, .. } => {
+                    if self.get(key)?.is_none() {
+                        Some(Refusal::KeyNotFound(String::from_utf8_lossy(key).into_owned()))
+                    } else {
+                        self.refuse_lease(lease.unwrap_or(0))?
+                    }
+                }
+                Op::Range(RangeRequest { revision: Some(requested), .. }) => self.refuse_revision(*requested),
+                Op::Txn(inner) => self.refuse(inner, branches)?,
+                Op::DeleteRange { .. } | Op::Range(_) => None,
+            };
+            if refusal.is_some() {
+                return Ok(refusal);
+            }
+        }
+        Ok(None)
+    }
+
+    fn refuse_lease(&self, id: i64) -> Result<Option<Refusal>, StoreError> {
+        let missing = id != 0 && self.leases.get(self.view.database(), id)?.is_none();
+        Ok(missing.then_some(Refusal::LeaseNotFound(id)))
+    }
+
+    fn refuse_revision(&self, requested: u64) -> Option<Refusal> {
+        if requested > self.revision {
+            Some(Refusal::FutureRevision { requested, current: self.revision })
+        } else {
+            (requested < self.compacted).then_some(Refusal::Compacted { requested, compacted: self.compacted })
+        }
+    }
+
+    /// Runs the branches that were decided on.
+    fn run(&mut self, txn: &Txn, branches: &mut Walk<'_>, changes: &mut Changes) -> Result<TxnResponse, StoreError> {
+        let succeeded = branches.next();
+        let ops = txn.branch(succeeded);
         let mut responses = Vec::with_capacity(ops.len());
         for op in ops {
             responses.push(match op {
                 Op::Put { key, value, lease } => {
                     let prev_kv = self.get(key)?;
-                    self.put(&mut changes, key, value, *lease, prev_kv.clone());
+                    self.put(changes, key, value, *lease, prev_kv.clone());
+                    OpResponse::Put { prev_kv }
+                }
+                Op::Update { key, value, lease } => {
+                    let prev_kv = self.get(key)?;
+                    let (old_value, old_lease) =
+                        prev_kv.as_ref().map_or_else(Default::default, |kv| (kv.value.clone(), kv.lease));
+                    let value = value.as_ref().unwrap_or(&old_value);
+                    self.put(changes, key, value, lease.unwrap_or(old_lease), prev_kv.clone());
                     OpResponse::Put { prev_kv }
                 }
                 Op::DeleteRange { range } => {
                     let prev_kvs = self.all(range)?;
                     for previous in &prev_kvs {
-                        self.delete(&mut changes, previous.clone());
+                        self.delete(changes, previous.clone());
                     }
                     OpResponse::DeleteRange { prev_kvs }
                 }
-                Op::Range(request) => OpResponse::Range(self.range(request, &changes)?),
+                Op::Range(request) => OpResponse::Range(self.range(request, changes)?),
+                Op::Txn(inner) => OpResponse::Txn(self.run(inner, branches, changes)?),
             });
         }
-        self.end(changes);
-        Ok(Ok(TxnResponse { succeeded, revision: self.revision, responses }))
+        Ok(TxnResponse { succeeded, revision: 0, responses })
     }
 
     /// The present version of a key. It is read once: a transaction mostly writes the key that it compared.
@@ -223,9 +314,27 @@ impl<'a> Session<'a> {
         Ok(kvs.into_values().collect())
     }
 
+    /// A range as it was when an earlier transaction, perhaps of this session, had made `revision`.
+    fn all_at(&self, range: &KeyRange, revision: u64) -> Result<Vec<KeyValue>, StoreError> {
+        let before = self.view.range(&RangeRequest::new(range.clone()), revision)?;
+        let mut kvs: BTreeMap<Bytes, KeyValue> = before.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect();
+        let made = self.changed.iter().filter(|batch| batch.revision <= revision).flat_map(|batch| &*batch.events);
+        for event in made.filter(|event| range.contains(&event.kv.key)) {
+            match event.kind {
+                EventKind::Put => kvs.insert(event.kv.key.clone(), event.kv.clone()),
+                EventKind::Delete => kvs.remove(&event.kv.key),
+            };
+        }
+        Ok(kvs.into_values().collect())
+    }
+
     fn range(&mut self, request: &RangeRequest, changes: &Changes) -> Result<RangeResponse, StoreError> {
-        let revision = if changes.events.is_empty() { self.revision } else { changes.revision };
-        let mut kvs = self.all(&request.range)?;
+        let present = if changes.events.is_empty() { self.revision } else { changes.revision };
+        let revision = request.revision.unwrap_or(present);
+        let mut kvs = match request.revision {
+            None => self.all(&request.range)?,
+            Some(revision) => self.all_at(&request.range, revision)?,
+        };
         let count = kvs.len() as u64;
         if request.count_only {
             kvs.clear();

@@ -175,12 +175,131 @@ fn compaction_leaves_one_version_of_each_key_on_disk() {
         txn(&keyspace, vec![put("a", &round.to_string()), put("b", "x")]);
     }
     txn(&keyspace, vec![delete("b")]);
-    apply(&keyspace, &Command::Compact { revision: keyspace.revision() });
-    while keyspace.reclaim(3).unwrap() {}
-    for family in ["revisions", "index"] {
-        let database = keyspace.database();
-        let records = database.raw().iterator_cf(database.family(family), rocksdb::IteratorMode::Start).count();
-        assert_eq!(records, 1, "{family}");
+    let left = |expected: usize| {
+        apply(&keyspace, &Command::Compact { revision: keyspace.revision() });
+        while keyspace.reclaim(3).unwrap() {}
+        for family in ["revisions", "index"] {
+            let database = keyspace.database();
+            let records = database.raw().iterator_cf(database.family(family), rocksdb::IteratorMode::Start).count();
+            assert_eq!(records, expected, "{family}");
+        }
+    };
+    // The deletion stays while a watch may begin with it.
+    left(2);
+    txn(&keyspace, vec![put("a", "last")]);
+    left(1);
+}
+
+#[test]
+fn a_dump_holds_what_is_not_forgotten_whatever_is_still_on_the_disk() {
+    let (_directory, keyspace) = open();
+    txn(&keyspace, vec![put("a", "1"), put("b", "1"), put("gone", "x")]);
+    txn(&keyspace, vec![delete("gone"), put("a", "2")]);
+    apply(&keyspace, &Command::LeaseGrant { id: 70, ttl_seconds: 9 });
+    txn(&keyspace, vec![leased("a", "3", 70), put("c", "1"), put("gone", "y")]);
+    apply(&keyspace, &Command::Compact { revision: 3 });
+    for reclaimed in [false, true] {
+        let dump = keyspace.dump();
+        let mut found = Vec::new();
+        dump.changes(dump.revision, dump.compacted, |change| {
+            found.push((change.kv.mod_revision, change.number, String::from_utf8_lossy(&change.kv.key).into_owned()));
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+        let expected = [(2, 1, "b"), (3, 1, "a"), (4, 0, "a"), (4, 1, "c"), (4, 2, "gone")];
+        assert_eq!(found, expected.map(|(revision, number, key)| (revision, number, key.to_owned())), "{reclaimed}");
+        assert_eq!(dump.leases().unwrap(), [Lease { id: 70, ttl_seconds: 9 }]);
+        while keyspace.reclaim(1).unwrap() {}
+    }
+    keyspace.defragment();
+    let size = keyspace.size().unwrap();
+    assert!(size.files > 0 && size.needed > 0, "{size:?}");
+}
+
+#[test]
+fn an_update_keeps_what_it_does_not_name_and_needs_a_key() {
+    let (_directory, keyspace) = open();
+    let update =
+        |value: Option<&'static str>, lease| Op::Update { key: "a".into(), value: value.map(Bytes::from), lease };
+    let run = |op: Op| apply(&keyspace, &Command::Txn(Txn { success: vec![put("other", "x"), op], ..Txn::default() }));
+    assert_eq!(run(update(Some("1"), None)), Outcome::Refused(Refusal::KeyNotFound("a".to_owned())));
+    assert_eq!(get(&keyspace, "other"), None);
+    apply(&keyspace, &Command::LeaseGrant { id: 5, ttl_seconds: 9 });
+    txn(&keyspace, vec![leased("a", "1", 5)]);
+    run(update(Some("2"), None));
+    let kv = get(&keyspace, "a").unwrap();
+    assert_eq!((&kv.value[..], kv.lease, kv.version), (&b"2"[..], 5, 2));
+    run(update(None, Some(0)));
+    let kv = get(&keyspace, "a").unwrap();
+    assert_eq!((&kv.value[..], kv.lease, kv.version), (&b"2"[..], 0, 3));
+    assert_eq!(run(update(None, Some(6))), Outcome::Refused(Refusal::LeaseNotFound(6)));
+}
+
+#[test]
+fn a_transaction_within_another_is_judged_by_the_state_before_both() {
+    let (_directory, keyspace) = open();
+    txn(&keyspace, vec![put("a", "old")]);
+    let is = |key: &'static str, value: &'static str| Compare::Value {
+        key: key.into(),
+        op: CompareOp::Equal,
+        value: value.into(),
+    };
+    let read = Op::Range(RangeRequest::new(KeyRange::key("a")));
+    let past = Op::Range(RangeRequest { revision: Some(2), ..RangeRequest::new(KeyRange::key("a")) });
+    let inner = Txn { compare: vec![is("a", "old")], success: vec![read, past, put("b", "1")], failure: vec![] };
+    let response = txn(&keyspace, vec![put("a", "new"), Op::Txn(inner)]);
+    let OpResponse::Txn(inner) = &response.responses[1] else { panic!("{response:?}") };
+    assert!(inner.succeeded && inner.revision == 3 && response.revision == 3);
+    let seen = |index: usize| match &inner.responses[index] {
+        OpResponse::Range(range) => range.kvs[0].value.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((seen(0), seen(1)), ("new".into(), "old".into()));
+    let future = Op::Range(RangeRequest { revision: Some(9), ..RangeRequest::new(KeyRange::key("a")) });
+    let deep = Op::Txn(Txn { success: vec![future], ..Txn::default() });
+    let refused = apply(&keyspace, &Command::Txn(Txn { success: vec![put("c", "1"), deep], ..Txn::default() }));
+    assert_eq!(refused, Outcome::Refused(Refusal::FutureRevision { requested: 9, current: 3 }));
+    assert_eq!(get(&keyspace, "c"), None);
+}
+
+#[test]
+fn a_session_reads_revisions_that_it_made_itself() {
+    let (_directory, keyspace) = open();
+    txn(&keyspace, vec![put("a", "1")]);
+    let mut session = keyspace.session();
+    let mut run = |success| match session.apply(&Command::Txn(Txn { success, ..Txn::default() })).unwrap() {
+        Outcome::Txn(response) => response,
+        other => panic!("{other:?}"),
+    };
+    run(vec![put("a", "2")]);
+    run(vec![delete("a"), put("b", "1")]);
+    for (revision, expected) in [(2, vec!["1"]), (3, vec!["2"]), (4, vec!["1"])] {
+        let read = RangeRequest { revision: Some(revision), ..RangeRequest::new(KeyRange::all()) };
+        let response = run(vec![put("z", "later"), Op::Range(read)]);
+        let OpResponse::Range(range) = &response.responses[1] else { panic!("{response:?}") };
+        let found: Vec<_> = range.kvs.iter().map(|kv| &kv.value[..]).collect();
+        assert_eq!(found, expected.iter().map(|value| value.as_bytes()).collect::<Vec<_>>(), "revision {revision}");
+    }
+}
+
+#[test]
+fn a_comparison_of_a_range_holds_of_all_its_keys() {
+    let (_directory, keyspace) = open();
+    txn(&keyspace, vec![put("a/1", "x"), put("a/2", "x")]);
+    let all = |value: &'static str, end: &'static str| Compare::Range {
+        end: end.into(),
+        each: Box::new(Compare::Value { key: "a/".into(), op: CompareOp::Equal, value: value.into() }),
+    };
+    let none = Compare::Range {
+        end: "c".into(),
+        each: Box::new(Compare::Lease { key: "b".into(), op: CompareOp::Equal, value: 0 }),
+    };
+    for (compare, expected) in [(all("x", "a0"), true), (all("y", "a0"), false), (all("x", "a/"), false), (none, true)]
+    {
+        let judged = Txn { compare: vec![compare], ..Txn::default() };
+        assert_eq!(keyspace.read_txn(&judged).unwrap().succeeded, expected, "{judged:?}");
+        let Outcome::Txn(response) = apply(&keyspace, &Command::Txn(judged)) else { panic!("it was refused") };
+        assert_eq!(response.succeeded, expected);
     }
 }
 
@@ -189,8 +308,8 @@ fn the_end_of_a_lease_takes_its_keys_in_one_revision() {
     let (_directory, keyspace) = open();
     let lease = Lease { id: 1, ttl_seconds: 9 };
     let missing = apply(&keyspace, &Command::Txn(Txn { success: vec![leased("a", "1", 1)], ..Txn::default() }));
-    assert_eq!(missing, Outcome::Refused(Refusal::Invalid("there is no lease 1".to_owned())));
-    assert_eq!(apply(&keyspace, &Command::LeaseGrant { ttl_seconds: 9 }), Outcome::Granted(lease));
+    assert_eq!(missing, Outcome::Refused(Refusal::LeaseNotFound(1)));
+    assert_eq!(apply(&keyspace, &Command::LeaseGrant { id: 0, ttl_seconds: 9 }), Outcome::Granted(lease));
     txn(&keyspace, vec![leased("a", "1", 1), leased("b", "1", 1), leased("c", "1", 1)]);
     txn(&keyspace, vec![put("b", "kept")]);
     txn(&keyspace, vec![delete("c")]);
@@ -203,7 +322,7 @@ fn the_end_of_a_lease_takes_its_keys_in_one_revision() {
 #[test]
 fn the_number_of_a_lease_is_never_given_again() {
     let (directory, keyspace) = open();
-    let grant = Command::LeaseGrant { ttl_seconds: 9 };
+    let grant = Command::LeaseGrant { id: 0, ttl_seconds: 9 };
     let mut session = keyspace.session();
     for id in 1..=2 {
         assert_eq!(session.apply(&grant).unwrap(), Outcome::Granted(Lease { id, ttl_seconds: 9 }));
@@ -213,7 +332,14 @@ fn the_number_of_a_lease_is_never_given_again() {
     drop(keyspace);
     let keyspace = reopen(directory.path());
     assert_eq!(apply(&keyspace, &grant), Outcome::Granted(Lease { id: 3, ttl_seconds: 9 }));
-    let endless = apply(&keyspace, &Command::LeaseGrant { ttl_seconds: u64::MAX });
+    // Numbers that were asked for are passed over.
+    for id in [4, 5] {
+        let chosen = Command::LeaseGrant { id, ttl_seconds: 9 };
+        assert_eq!(apply(&keyspace, &chosen), Outcome::Granted(Lease { id, ttl_seconds: 9 }));
+        assert_eq!(apply(&keyspace, &chosen), Outcome::Refused(Refusal::LeaseExists(id)));
+    }
+    assert_eq!(apply(&keyspace, &grant), Outcome::Granted(Lease { id: 6, ttl_seconds: 9 }));
+    let endless = apply(&keyspace, &Command::LeaseGrant { id: 0, ttl_seconds: u64::MAX });
     assert!(matches!(endless, Outcome::Refused(Refusal::Invalid(_))), "{endless}");
 }
 

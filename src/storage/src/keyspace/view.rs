@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode};
 
-use super::layout::{self, Change, INDEX, Position, REVISIONS, Version};
+use super::{
+    layout::{self, Change, INDEX, Position, REVISIONS, Version},
+    leases::GRANTED,
+};
 use crate::{Database, KeyRange, KeyValue, RangeRequest, RangeResponse, StoreError};
 
 /// How many versions of a key are stepped over before the next key is sought.
@@ -119,6 +122,11 @@ impl<'a> View<'a> {
     /// A cursor over `revisions` that stands at `from`.
     pub(super) fn changes(&self, from: Position) -> DBRawIteratorWithThreadMode<'_, DB> {
         self.cursor(REVISIONS, from.key().to_vec(), None)
+    }
+
+    /// A cursor over the leases.
+    pub(super) fn leases(&self) -> DBRawIteratorWithThreadMode<'_, DB> {
+        self.cursor(layout::LEASES, vec![GRANTED], Some(vec![GRANTED + 1]))
     }
 
     fn cursor(&self, family: &str, from: Vec<u8>, to: Option<Vec<u8>>) -> DBRawIteratorWithThreadMode<'_, DB> {
