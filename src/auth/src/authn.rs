@@ -1,8 +1,12 @@
-//! Authentication: a client certificate, a service-account token, or a bootstrap token says who asks.
+//! Authentication: a client certificate, a service-account token, a bootstrap token or a join token says who asks.
 
 use std::sync::Arc;
 
-use component_base::SharedClock;
+use component_base::{
+    SharedClock,
+    join_token::{self, JoinToken, NotAToken, RecordError, Refusal, TokenRecord, same_secret},
+};
+use serde_json::Value;
 use x509_parser::{certificate::X509Certificate, oid_registry, prelude::FromDer, time::ASN1Time};
 
 use crate::{
@@ -33,6 +37,34 @@ pub enum AuthError {
         /// Which.
         name: String,
     },
+    /// A join token.
+    #[error("join token {id:?}: {why}")]
+    Join {
+        /// Its ID.
+        id: String,
+        /// Why it is not let in.
+        why: JoinError,
+    },
+    /// What is meant to be a join token.
+    #[error(transparent)]
+    NotAToken(#[from] NotAToken),
+}
+
+/// Why a join token is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// There is no such token.
+    #[error("there is none: it was deleted, or was never made in this cluster")]
+    Unknown,
+    /// It was made in another cluster.
+    #[error("it is of a cluster with another authority")]
+    OtherCluster,
+    /// What is kept of it.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It is wrong or over.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// Finds out who asks.
@@ -67,6 +99,9 @@ impl Authenticator {
             return self.by_certificate(certificate).map(Some);
         }
         let Some(token) = bearer else { return Ok(None) };
+        if JoinToken::is_meant(token) {
+            return self.by_join_token(&token.parse()?).map(Some);
+        }
         if let Some(user) = self.by_bootstrap_token(token) {
             return Ok(Some(user));
         }
@@ -142,6 +177,29 @@ impl Authenticator {
         Ok((user, claims))
     }
 
+    /// A token of `coracle token create`.
+    fn by_join_token(&self, token: &JoinToken) -> Result<UserInfo, AuthError> {
+        let refused = |why: JoinError| AuthError::Join { id: token.id().to_owned(), why };
+        if !token.is_of(&self.authority) {
+            return Err(refused(JoinError::OtherCluster));
+        }
+        let name = format!("{}{}", join_token::SECRET_PREFIX, token.id());
+        let object = self.reader.get("", "secrets", join_token::NAMESPACE, &name);
+        let object = object.filter(|object| text(object, "/type") == join_token::SECRET_TYPE);
+        let object = object.ok_or_else(|| refused(JoinError::Unknown))?;
+        let record = TokenRecord::read(|field| secret_field(&object, field)).map_err(|error| refused(error.into()))?;
+        record.admits(token, self.clock.now()).map_err(|error| refused(error.into()))?;
+        Ok(UserInfo {
+            name: format!("system:bootstrap:{}", token.id()),
+            groups: vec![
+                "system:bootstrappers".to_owned(),
+                format!("system:bootstrappers:coracle:{}", record.role.as_str()),
+                "system:authenticated".to_owned(),
+            ],
+            ..UserInfo::default()
+        })
+    }
+
     /// `ID.SECRET` of a Secret `bootstrap-token-ID` in `kube-system`.
     fn by_bootstrap_token(&self, token: &str) -> Option<UserInfo> {
         let (id, secret) = token.split_once('.')?;
@@ -152,11 +210,7 @@ impl Authenticator {
             return None;
         }
         let object = self.reader.get("", "secrets", "kube-system", &format!("bootstrap-token-{id}"))?;
-        let field = |key: &str| {
-            use base64::{Engine, engine::general_purpose::STANDARD};
-            let decoded = STANDARD.decode(text(&object, &format!("/data/{key}"))).ok()?;
-            String::from_utf8(decoded).ok()
-        };
+        let field = |key: &str| secret_field(&object, key);
         let expired = || {
             let Some(expiry) = field("expiration") else { return false };
             expiry.parse::<jiff::Timestamp>().map_or(true, |expiry| self.clock.now() >= expiry)
@@ -173,9 +227,11 @@ impl Authenticator {
     }
 }
 
-/// Compares in a time that does not tell where they differ.
-fn same_secret(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
+/// A text in a Secret.
+fn secret_field(secret: &Value, key: &str) -> Option<String> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let encoded = secret.get("data")?.get(key)?.as_str()?;
+    String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
 }
 
 /// A service account as a user.
@@ -194,8 +250,8 @@ pub fn service_account_user(namespace: &str, name: &str, uid: &str) -> UserInfo 
 
 #[cfg(test)]
 mod tests {
-    use component_base::{Clock, OsEntropy, SystemClock};
-    use serde_json::{Value, json};
+    use component_base::{Clock, OsEntropy, SystemClock, clock::ManualClock, join_token::JoinRole};
+    use serde_json::json;
 
     use super::*;
     use crate::pki::ClusterCa;
@@ -247,5 +303,51 @@ mod tests {
         assert!(matches!(authenticator.authenticate(None, Some(&sign("2"))), Err(AuthError::Gone { .. })));
         assert!(authenticator.authenticate(None, Some("nonsense")).is_err());
         assert_eq!(authenticator.authenticate(None, None).expect("nobody"), None);
+    }
+
+    #[test]
+    fn a_join_token_is_its_role_until_it_expires_or_is_deleted() {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let folder = tempfile::tempdir().expect("a folder");
+        let ca = ClusterCa::open_or_create(folder.path(), &SystemClock).expect("made");
+        let authority = der(ca.certificate_pem());
+        let signer = TokenSigner::open_or_create(&folder.path().join("sa.key"), "me", Arc::new(OsEntropy));
+        let signer = Arc::new(signer.expect("a key"));
+        let start: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let end: jiff::Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let clock = Arc::new(ManualClock::new(start));
+        let token = JoinToken::generate(&OsEntropy, &authority);
+        let record = TokenRecord::new(&token, JoinRole::Agent, Some(end), String::new(), &OsEntropy);
+        let data: Value =
+            record.data().into_iter().map(|(key, value)| (key, Value::String(STANDARD.encode(value)))).collect();
+        let secret = |kind: &str| {
+            let name = format!("coracle-token-{}", token.id());
+            ("secrets", json!({"metadata": {"name": name}, "type": kind, "data": data}))
+        };
+        let ask = |objects: Vec<(&'static str, Value)>, token: &str| {
+            Authenticator::new(signer.clone(), Arc::new(Objects(objects)), clock.clone(), authority.clone())
+                .authenticate(None, Some(token))
+                .map_err(|error| error.to_string())
+        };
+        let good = || vec![secret("coracle.dev/token")];
+        let user = ask(good(), &token.to_string()).expect("let in").expect("someone");
+        assert_eq!(user.name, format!("system:bootstrap:{}", token.id()));
+        assert_eq!(user.groups, ["system:bootstrappers", "system:bootstrappers:coracle:agent", "system:authenticated"]);
+        let [_, id, _, hash] = &token.to_string().split('.').map(str::to_owned).collect::<Vec<_>>()[..] else {
+            panic!("four parts")
+        };
+        let stranger = JoinToken::generate(&OsEntropy, b"another authority").to_string();
+        for (objects, token, why) in [
+            (good(), format!("coracle1.{id}.{}.{hash}", "a".repeat(32)), "secret is wrong"),
+            (Vec::new(), token.to_string(), "deleted"),
+            (vec![secret("Opaque")], token.to_string(), "deleted"),
+            (good(), stranger, "another authority"),
+            (good(), "coracle1.x".to_owned(), "four parts"),
+        ] {
+            let error = ask(objects, &token).expect_err("refused");
+            assert!(error.contains(why), "{why}: {error}");
+        }
+        clock.set(end);
+        assert!(ask(good(), &token.to_string()).expect_err("over").contains("expired"), "its time is over");
     }
 }

@@ -21,6 +21,8 @@ use rcgen::{
 const AUTHORITY_DAYS: i64 = 3650 * 2;
 /// How long a leaf is good for.
 const LEAF_DAYS: i64 = 365;
+/// Since when what is signed on request is good: a little before now, for clocks that differ.
+const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -143,10 +145,14 @@ impl ClusterCa {
         let mut request = CertificateSigningRequestParams::from_pem(request)?;
         let params = &mut request.params;
         validity(params, now, LEAF_DAYS);
+        // To the second, and not to the day: who renews at a part of its life looks at both ends.
+        let moment = |second: i64| {
+            let second = u64::try_from(second).unwrap_or_default();
+            rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(second)
+        };
+        params.not_before = moment(now.as_second().saturating_sub(BACKDATE.as_secs()));
         if let Some(seconds) = seconds {
-            let end = u64::try_from(now.as_second().saturating_add(seconds)).unwrap_or_default();
-            let end = rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(end);
-            params.not_after = params.not_after.min(end);
+            params.not_after = params.not_after.min(moment(now.as_second().saturating_add(seconds)));
         }
         params.is_ca = IsCa::NoCa;
         (params.key_usages, params.extended_key_usages) = (Vec::new(), Vec::new());
@@ -287,6 +293,7 @@ mod tests {
         let (_, pem) =
             x509_parser::pem::parse_x509_pem(signed.expect("signed").as_bytes()).map(|it| ((), it.1)).expect("PEM");
         let certificate = pem.parse_x509().expect("a certificate");
+        assert_eq!(certificate.validity().not_before.timestamp(), now.as_second() - 300);
         assert_eq!(certificate.validity().not_after.timestamp(), now.as_second() + 600);
         assert!(!certificate.is_ca());
         let extended = certificate.extended_key_usage().expect("readable").expect("there").value;

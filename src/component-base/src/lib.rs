@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod events;
+pub mod join_token;
 pub mod logs;
 pub mod metrics;
 pub mod tasks;
@@ -14,4 +15,5 @@ pub mod tls;
 
 pub use clock::{Clock, SharedClock, SystemClock};
 pub use entropy::{Entropy, OsEntropy, SharedEntropy};
+pub use join_token::JoinToken;
 pub use tasks::Tasks;
