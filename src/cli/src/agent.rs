@@ -93,15 +93,15 @@ pub fn config(
     for authority in &options.registry_ca {
         runtime_arguments.extend(["--registry-ca".to_owned(), authority.to_string_lossy().into_owned()]);
     }
+    let serving = Arc::new(kubelet::ServingCertificate::default());
+    serving
+        .set(credentials.serving_certificate.as_bytes(), credentials.serving_key.as_bytes())
+        .map_err(|error| CliError::from(::agent::AgentError::from(kubelet::KubeletError::from(error))))?;
     Ok(::agent::Config {
         node_name,
         data_dir: data_dir.to_owned(),
         client: kubeconfig::client_from(&credentials.kubeconfig)?,
-        serving: kubelet::TlsFiles {
-            certificate: credentials.serving_certificate.clone().into_bytes(),
-            key: credentials.serving_key.clone().into_bytes(),
-            client_ca: credentials.cluster_ca.clone().into_bytes(),
-        },
+        serving: kubelet::TlsFiles { certificate: serving, client_ca: credentials.cluster_ca.clone().into_bytes() },
         kubelet_address: options.kubelet_listen,
         executable: own_executable()?,
         pod_cidr: "127.64.0.0/18".to_owned(),

@@ -119,6 +119,14 @@ pub fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
+/// The address from which this machine reaches others; none where it reaches none. Nothing is sent.
+pub fn own_address() -> Option<String> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address that is nobody's (RFC 5737): only the route to it counts.
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip().to_string())
+}
+
 /// How this machine resolves names; nothing where it does not say.
 pub fn resolv_conf() -> String {
     std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()

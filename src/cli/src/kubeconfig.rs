@@ -6,12 +6,49 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::Args;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
 use crate::CliError;
+
+/// Which cluster a verb speaks to.
+#[derive(Debug, Args, Clone)]
+pub struct ClusterOptions {
+    /// The kubeconfig with which the cluster is reached
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The data directory of a server on this machine, whose administrator's kubeconfig is used
+    #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl ClusterOptions {
+    /// A client of that cluster: what is named on the command line first, then KUBECONFIG, then a cluster in the place
+    /// where one is by default, then the user's own kubeconfig.
+    pub fn client(&self) -> Result<Client, CliError> {
+        let path = self.path()?;
+        let text = fs::read_to_string(&path).map_err(CliError::file(&path))?;
+        client_from(&text).map_err(|error| match error {
+            CliError::Kubeconfig { reason, .. } => invalid(&path, reason),
+            other => other,
+        })
+    }
+
+    fn path(&self) -> Result<PathBuf, CliError> {
+        if let Some(path) = self.kubeconfig.clone() {
+            return Ok(path);
+        }
+        if let Some(folder) = &self.data_dir {
+            return Ok(folder.join("admin.kubeconfig"));
+        }
+        let default = Path::new("coracle-data/admin.kubeconfig");
+        let named = std::env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty());
+        if !named && default.exists() { Ok(default.to_owned()) } else { users() }
+    }
+}
 
 fn invalid(path: &Path, reason: impl ToString) -> CliError {
     CliError::Kubeconfig { path: path.to_owned(), reason: reason.to_string() }

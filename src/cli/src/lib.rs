@@ -4,9 +4,11 @@ mod agent;
 mod context;
 mod image;
 mod kubeconfig;
+mod member;
 mod node;
 mod runtime;
 mod server;
+mod token;
 mod up;
 mod version;
 
@@ -48,6 +50,12 @@ enum Verb {
     /// Give a node what it needs to join
     #[command(subcommand)]
     Node(node::Node),
+    /// See and change which servers belong to the cluster
+    #[command(subcommand)]
+    Member(member::Member),
+    /// Make, list and delete the tokens with which machines join
+    #[command(subcommand)]
+    Token(token::Token),
     /// Run what runs guests; the agent does so by itself
     #[command(subcommand)]
     Runtime(runtime::Runtime),
@@ -95,7 +103,9 @@ impl Verb {
             Self::Server(verb) => context::block_on(verb.run()),
             Self::Agent(verb) => context::block_on(verb.run()),
             Self::Node(verb) => verb.run(),
+            Self::Token(verb) => context::block_on(verb.run()),
             Self::Runtime(verb) => verb.run(),
+            Self::Member(verb) => context::block_on(verb.run()),
             Self::Image(verb) => context::block_on(verb.run()),
             Self::Version(verb) => verb.run(),
             Self::Completion { shell } => {

@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use ::server::{Config, Network};
+use ::server::{Config, Join, Network};
 use clap::Args;
 use component_base::{OsEntropy, SystemClock};
 
 use crate::{
     CliError,
-    context::{say, told_to_end},
+    context::{host_name, own_address, say, told_to_end},
 };
 
 /// Runs a server.
@@ -31,6 +31,18 @@ pub struct ServerOptions {
     /// Where the API is served
     #[arg(long, env = "CORACLE_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 6443)), value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// The host under which clients and other servers reach this server, where that is not the address it listens on
+    #[arg(long, env = "CORACLE_ADVERTISE_HOST", value_name = "HOST")]
+    pub advertise_host: Option<String>,
+    /// This server's name; the machine's unless given
+    #[arg(long, env = "CORACLE_SERVER_NAME", value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// Join the cluster of these servers, as https://HOST:PORT; only a server without state does
+    #[arg(long, env = "CORACLE_JOIN", value_name = "URL", value_delimiter = ',', requires = "token_file")]
+    pub join: Vec<String>,
+    /// The file with the token that allows to join, of `coracle token create --role server`
+    #[arg(long, env = "CORACLE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Further names and addresses under which clients reach the API
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,
@@ -50,10 +62,26 @@ pub struct ServerOptions {
 
 impl ServerOptions {
     /// The server's configuration.
-    pub fn config(&self) -> Config {
-        Config {
+    ///
+    /// # Errors
+    /// When the file of the token cannot be read.
+    pub fn config(&self) -> Result<Config, CliError> {
+        let join = match &self.token_file {
+            Some(file) if !self.join.is_empty() => {
+                let token = std::fs::read_to_string(file).map_err(CliError::file(file))?;
+                Some(Join { servers: self.join.clone(), token })
+            }
+            _ => None,
+        };
+        // Who listens everywhere is reached where the machine is.
+        let everywhere = self.listen.ip().is_unspecified();
+        let advertise = self.advertise_host.clone().or_else(|| everywhere.then(own_address).flatten());
+        Ok(Config {
             data_dir: self.data_dir.clone(),
+            name: self.server_name.clone().unwrap_or_else(host_name),
             listen: self.listen,
+            advertise,
+            join,
             names: self.tls_san.clone(),
             network: Network {
                 cluster_cidr: self.cluster_cidr.clone(),
@@ -63,13 +91,18 @@ impl ServerOptions {
             },
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-        }
+        })
     }
 }
 
 impl Server {
     pub(crate) async fn run(self) -> Result<(), CliError> {
-        let server = ::server::Server::start(self.options.config()).await?;
+        let starting = ::server::Server::start(self.options.config()?);
+        let server = tokio::select! {
+            server = starting => server?,
+            // It may wait for other servers for as long as it takes.
+            told = told_to_end() => return told,
+        };
         if self.options.merge_kubeconfig {
             crate::kubeconfig::merge(server.admin_kubeconfig())?;
         }

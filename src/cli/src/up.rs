@@ -23,7 +23,7 @@ impl Up {
     pub(crate) async fn run(self) -> Result<(), CliError> {
         let progress = Progress::new();
         progress.step("Starting the server");
-        let server = ::server::Server::start(self.server.config()).await?;
+        let server = ::server::Server::start(self.server.config()?).await?;
         if self.server.merge_kubeconfig {
             kubeconfig::merge(server.admin_kubeconfig())?;
         }

@@ -1,9 +1,11 @@
 //! What a kubelet is told when it is started.
 
-use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use component_base::{SharedClock, SharedEntropy, metrics::Metrics};
 use k8s_openapi::api::core::v1::Taint;
+
+use crate::server::ServingCertificate;
 
 /// What a kubelet is told when it is started. Everything that reads the environment happened before.
 #[derive(Clone)]
@@ -50,14 +52,12 @@ pub struct Config {
     pub metrics: Metrics,
 }
 
-/// The certificates of the kubelet's HTTPS server, as PEM.
+/// The certificates of the kubelet's HTTPS server.
 #[derive(Clone)]
 pub struct TlsFiles {
-    /// The serving certificate and its chain.
-    pub certificate: Vec<u8>,
-    /// Its key.
-    pub key: Vec<u8>,
-    /// The authority whose client certificates are accepted.
+    /// What it serves with; may come later, and be replaced.
+    pub certificate: Arc<ServingCertificate>,
+    /// The authority whose client certificates are accepted, PEM.
     pub client_ca: Vec<u8>,
 }
 

@@ -43,7 +43,7 @@ use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
 
 pub use config::{Config, TlsFiles};
-pub use server::TlsError;
+pub use server::{ServingCertificate, TlsError};
 
 use crate::{
     context::Context,

@@ -15,7 +15,7 @@ pub mod request_info;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use apimachinery::status::Status;
-use auth::{Attributes, UserInfo};
+use auth::{Attributes, AuthError, UserInfo};
 use axum::body::Body;
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -83,7 +83,7 @@ async fn authenticated(
             Ok(user) => user,
             Err(_) => {
                 core.cacher.fresh().await?;
-                authenticate(&core, &request)?
+                authenticate(&core, &request).map_err(unauthorized)?
             }
         },
     };
@@ -114,21 +114,24 @@ async fn authenticated(
     answer
 }
 
-fn authenticate(core: &Core, request: &Request<Body>) -> Result<UserInfo, Box<Status>> {
+/// The answer tells nothing; the log says why, and of a machine that cannot join to whoever reads it.
+fn unauthorized(error: AuthError) -> Box<Status> {
+    match error {
+        AuthError::Join { .. } | AuthError::NotAToken(_) => tracing::warn!(%error, "a machine cannot join"),
+        _ => tracing::debug!(%error, "a request could not be authenticated"),
+    }
+    fail::unauthorized().into()
+}
+
+fn authenticate(core: &Core, request: &Request<Body>) -> Result<UserInfo, AuthError> {
     let certificate = request.extensions().get::<PeerCertificate>().map(|certificate| &*certificate.0);
     let bearer = bearer(request.headers());
-    match core.authenticator.authenticate(certificate, bearer.as_deref()) {
-        Ok(Some(user)) => Ok(user),
-        Ok(None) => Ok(UserInfo {
-            name: "system:anonymous".into(),
-            groups: vec!["system:unauthenticated".into()],
-            ..UserInfo::default()
-        }),
-        Err(error) => {
-            tracing::debug!(%error, "a request could not be authenticated");
-            Err(fail::unauthorized().into())
-        }
-    }
+    let user = core.authenticator.authenticate(certificate, bearer.as_deref())?;
+    Ok(user.unwrap_or_else(|| UserInfo {
+        name: "system:anonymous".into(),
+        groups: vec!["system:unauthenticated".into()],
+        ..UserInfo::default()
+    }))
 }
 
 /// The bearer token, from its header or, as browsers must, from the offered WebSocket protocols.

@@ -15,7 +15,7 @@ use crate::{
     encoding, fail, keys, managed_fields,
     registry::{
         commit::{Mutation, Outcome},
-        escalation, meta, services, strategy,
+        escalation, meta, requester, services, strategy,
     },
     resources::Resource,
 };
@@ -100,6 +100,7 @@ async fn attempt(
         Some(custom) => custom.prepare_for_create(&mut object),
         None => apis::prepare_for_create(&resource.group, &resource.kind, &mut object),
     }
+    requester::stamp(resource, &mut object, &context.user);
     let name = meta::text(&object, "name").to_owned();
     let mut errors = apis::validate_create(&resource.group, &resource.kind, &object);
     if let Some(custom) = &resource.custom {

@@ -7,5 +7,6 @@ pub mod commit;
 pub mod deletion;
 pub mod escalation;
 pub mod meta;
+pub mod requester;
 pub mod services;
 pub mod strategy;

@@ -1,4 +1,4 @@
-//! The token cleaner: removes bootstrap tokens whose time is over.
+//! The token cleaner: removes bootstrap and join tokens whose time is over.
 
 pub mod plan;
 
@@ -25,18 +25,20 @@ pub fn start(context: &Context) {
     let (client, _) = context.identity(NAME);
     let secrets = Api::<Secret>::namespaced(client, NAMESPACE);
     let queue: Queue<String> = Queue::new(context.clock.clone());
-    let (told, watched) = (queue.clone(), secrets.clone());
-    let typed = watcher::Config::default().fields(&format!("type={}", plan::TYPE));
-    context.tasks.spawn(NAME, async move {
-        let mut events = std::pin::pin!(watcher::watcher(watched, typed).default_backoff());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Apply(secret) | Event::InitApply(secret)) => told.add(secret.name_any()),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "watch of bootstrap tokens failed; it is resumed"),
+    for kind in plan::TYPES {
+        let (told, watched) = (queue.clone(), secrets.clone());
+        let typed = watcher::Config::default().fields(&format!("type={kind}"));
+        context.tasks.spawn(NAME, async move {
+            let mut events = std::pin::pin!(watcher::watcher(watched, typed).default_backoff());
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(Event::Apply(secret) | Event::InitApply(secret)) => told.add(secret.name_any()),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, kind, "watch of tokens failed; it is resumed"),
+                }
             }
-        }
-    });
+        });
+    }
     let (clock, again) = (context.clock.clone(), queue.clone());
     spawn_workers(context, NAME, 1, &queue, move |name: String| {
         let (secrets, clock, again) = (secrets.clone(), clock.clone(), again.clone());

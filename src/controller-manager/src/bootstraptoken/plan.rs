@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-/// The type of Secrets that are bootstrap tokens.
-pub const TYPE: &str = "bootstrap.kubernetes.io/token";
+/// The types of Secrets that are tokens with an expiration: Kubernetes' bootstrap tokens, and Coracle's join tokens.
+pub const TYPES: [&str; 2] = ["bootstrap.kubernetes.io/token", component_base::join_token::SECRET_TYPE];
 
 /// That moment; `None` when it has none that can be read.
 pub fn expiry(secret: &Secret) -> Option<Timestamp> {

@@ -1,6 +1,7 @@
 //! The certificate controllers: approve what kubelets may ask for by themselves, sign what is approved, remove what is over.
 
 pub mod plan;
+mod serving;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use k8s_openapi::{
     api::{
         authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
         certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition},
+        core::v1::Node,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -33,6 +35,7 @@ struct Controller {
     client: Client,
     requests: Informer<CertificateSigningRequest>,
     objects: Objects<CertificateSigningRequest>,
+    nodes: Informer<Node>,
     signer: Arc<dyn CertificateSigner>,
     clock: SharedClock,
 }
@@ -44,10 +47,24 @@ pub fn start(context: &Context, signer: Arc<dyn CertificateSigner>) {
     let queue = Queue::new(context.clock.clone());
     let changed = queue.clone();
     requests.on_change(move |change| changed.add(Key::of(&**change.object())));
+    let nodes = context.informers.of::<Node>();
+    // A node may ask before it is seen here with the addresses that it asks for.
+    let (waiting, again) = (requests.clone(), queue.clone());
+    nodes.on_change(move |change| {
+        let moved = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => serving::hosts(old) != serving::hosts(new),
+            (old, _) => old.is_none(),
+        };
+        if moved {
+            let undecided = waiting.list().into_iter().filter(|csr| serving::is_waiting(csr));
+            undecided.for_each(|csr| again.add(Key::of(&*csr)));
+        }
+    });
     let controller = Arc::new(Controller {
         objects: Objects::new(client.clone(), requests.clone(), context.clock.clone()),
         client,
         requests,
+        nodes,
         signer,
         clock: context.clock.clone(),
     });
@@ -86,7 +103,9 @@ impl Controller {
     async fn approve(&self, csr: &CertificateSigningRequest) -> Result<(), SyncError> {
         // What cannot be read is nobody's: a person may look at it.
         let Ok(subject) = plan::subject(&csr.spec.request.0) else { return Ok(()) };
-        for (permission, message) in plan::permissions(csr, &subject) {
+        let node = plan::node_of(&subject).and_then(|name| self.nodes.get(&Key::new("", name)));
+        let permissions = plan::permissions(csr, &subject).into_iter();
+        for (permission, message) in permissions.chain(serving::permission(csr, &subject, node.as_deref())) {
             if self.may(csr, permission).await? {
                 return self
                     .write(csr, "approval", condition("Approved", "AutoApproved", message, &self.clock), None)

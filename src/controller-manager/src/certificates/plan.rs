@@ -1,5 +1,7 @@
 //! What becomes of a certificate signing request: whether it is approved by itself, may be signed, and when it goes.
 
+use std::net::IpAddr;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use x509_parser::{
@@ -9,7 +11,7 @@ use x509_parser::{
 };
 
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+pub(super) const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const NODES: &str = "system:nodes";
 const NODE: &str = "system:node:";
@@ -27,6 +29,8 @@ pub struct Subject {
     pub organizations: Vec<String>,
     /// How many alternative names of each sort it has: DNS, IP, email, URI.
     pub names: [usize; 4],
+    /// Its DNS names and addresses, as texts.
+    pub hosts: Vec<String>,
 }
 
 /// Reads a request (PEM).
@@ -55,8 +59,16 @@ pub fn subject(request: &[u8]) -> Result<Subject, String> {
         if let ParsedExtension::SubjectAlternativeName(names) = extension {
             for name in &names.general_names {
                 match name {
-                    GeneralName::DNSName(_) => subject.names[0] += 1,
-                    GeneralName::IPAddress(_) => subject.names[1] += 1,
+                    GeneralName::DNSName(name) => {
+                        subject.names[0] += 1;
+                        subject.hosts.push((*name).to_owned());
+                    }
+                    GeneralName::IPAddress(bytes) => {
+                        subject.names[1] += 1;
+                        let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                        let address = four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+                        subject.hosts.push(address.map_or_else(|_| "?".to_owned(), |address| address.to_string()));
+                    }
                     GeneralName::RFC822Name(_) => subject.names[2] += 1,
                     GeneralName::URI(_) => subject.names[3] += 1,
                     _ => {}
@@ -93,6 +105,11 @@ pub fn permissions(csr: &CertificateSigningRequest, subject: &Subject) -> Vec<(&
     let itself = ("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview.");
     let any = ("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.");
     if own { vec![itself, any] } else { vec![any] }
+}
+
+/// The node that a request is for.
+pub fn node_of(subject: &Subject) -> Option<&str> {
+    subject.common_name.strip_prefix(NODE)
 }
 
 /// Whether this cluster signs for the name that the request says.
@@ -187,7 +204,12 @@ mod tests {
     }
 
     fn node(names: [usize; 4]) -> Subject {
-        Subject { common_name: "system:node:n".into(), organizations: vec!["system:nodes".into()], names }
+        Subject {
+            common_name: "system:node:n".into(),
+            organizations: vec!["system:nodes".into()],
+            names,
+            hosts: Vec::new(),
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 pub use handlers::Api;
-pub use tls::{TlsError, acceptor};
+pub use tls::{ServingCertificate, TlsError, acceptor};
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer},
-    server::{VerifierBuilderError, WebPkiClientVerifier},
+    server::{ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier},
+    sign::CertifiedKey,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -39,12 +41,6 @@ pub enum TlsError {
 /// Accepts connections whose client has a certificate of the cluster's authority; others may ask only whether the
 /// kubelet is healthy.
 pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let pem = |what| move |source| TlsError::Pem { what, source };
-    let certificates = |what, bytes: &[u8]| -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        rustls_pemfile::certs(&mut &*bytes).collect::<Result<_, _>>().map_err(pem(what))
-    };
-    let key: PrivateKeyDer<'static> =
-        rustls_pemfile::private_key(&mut &*files.key).map_err(pem("the key"))?.ok_or(TlsError::NoKey)?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates("the client authority", &files.client_ca)? {
         roots.add(certificate)?;
@@ -56,9 +52,40 @@ pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates("the certificate", &files.certificate)?, key)?;
+        .with_cert_resolver(files.certificate.clone());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certificates(what: &'static str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    rustls_pemfile::certs(&mut &*bytes).collect::<Result<_, _>>().map_err(|source| TlsError::Pem { what, source })
+}
+
+/// What a kubelet serves with. Until there is something, connections are refused; a new one counts from the next
+/// connection on.
+#[derive(Debug, Default)]
+pub struct ServingCertificate(ArcSwapOption<CertifiedKey>);
+
+impl ServingCertificate {
+    /// Serves with a certificate (and its chain) and its key from now on, both PEM.
+    ///
+    /// # Errors
+    /// When they cannot be used; what was there before stays.
+    pub fn set(&self, certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
+        let pem = |source| TlsError::Pem { what: "the key", source };
+        let key: PrivateKeyDer<'static> =
+            rustls_pemfile::private_key(&mut &*key).map_err(pem)?.ok_or(TlsError::NoKey)?;
+        let certified =
+            CertifiedKey::from_der(certificates("the certificate", certificate)?, key, &ring::default_provider())?;
+        self.0.store(Some(Arc::new(certified)));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for ServingCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
 }
 
 /// Who is at the other end.
