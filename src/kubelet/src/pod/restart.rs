@@ -1,11 +1,19 @@
 //! Whether a container that ended is started again.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{
-    observed::{Observed, Phase},
+    observed::{Observed, ObservedContainer, Phase},
     traits::PodExt,
 };
+
+/// How a runtime says that it died under a container, and so does not know how that ended.
+const LOST: &str = "ContainerStatusUnknown";
+/// A container that ran this long when its runtime died is not what killed it.
+const INNOCENT_AFTER: Duration = crate::backoff::DELAY_FIRST;
 
 /// Whether `container` is to be started, as things are: it never was, or ended and its rules say so.
 pub fn should_start(pod: &Pod, container: &Container, observed: &Observed) -> bool {
@@ -45,5 +53,37 @@ pub fn restarts_after(pod: &Pod, container: &Container, exit_code: i32) -> bool 
         "Never" => false,
         "OnFailure" => exit_code != 0,
         _ => true,
+    }
+}
+
+/// When a container ended that has to wait before it is started again. One that only went down with its runtime has not: it
+/// serves again as soon as the runtime does, however often that dies; unless it had just been started, and then may be
+/// what brings the runtime down.
+pub fn failed_at(container: &ObservedContainer) -> Option<Timestamp> {
+    let ran = Duration::from_nanos(u64::try_from(container.finished_at - container.started_at).unwrap_or(0));
+    if container.phase != Phase::Exited || container.reason == LOST && ran >= INNOCENT_AFTER {
+        return None;
+    }
+    Timestamp::from_nanosecond(i128::from(container.finished_at)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::observed::tests::container;
+
+    #[test]
+    fn a_container_that_went_down_with_its_runtime_need_not_wait_unless_it_may_be_the_cause() {
+        let second = 1_000_000_000;
+        for (reason, ran, waits) in
+            [("Error", 100, true), ("Completed", 1, true), (LOST, 9, true), (LOST, 10, false), (LOST, 1000, false)]
+        {
+            let mut ended = container("c", "s", 0, Phase::Exited);
+            (ended.started_at, ended.finished_at) = (5 * second, (5 + ran) * second);
+            ended.reason = reason.to_owned();
+            let expected = waits.then(|| Timestamp::from_second(5 + ran).expect("small"));
+            assert_eq!(failed_at(&ended), expected, "{reason} after {ran} s");
+        }
+        assert_eq!(failed_at(&container("c", "s", 0, Phase::Running)), None);
     }
 }

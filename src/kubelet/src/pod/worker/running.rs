@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 use tokio::time::Instant;
 
@@ -16,6 +15,7 @@ use crate::{
         objects::PodObjects,
         observed::{ObservedContainer, Phase},
         operations::{self, Done},
+        restart::failed_at,
         start::{self, Start, StartError},
         stop,
         traits::PodExt,
@@ -214,10 +214,7 @@ impl Worker {
         }
         let now = self.context.config.clock.now();
         let key = format!("{}/{name}/{}", self.pod.uid(), container_hash(container));
-        let finished = latest
-            .as_ref()
-            .filter(|latest| latest.phase == Phase::Exited)
-            .and_then(|latest| Timestamp::from_nanosecond(i128::from(latest.finished_at)).ok());
+        let finished = latest.as_ref().and_then(failed_at);
         if let Some(finished) = finished {
             let backoff = self.context.restarts.lock();
             if let Some(rest) = backoff.remaining(&key, finished, now) {
