@@ -6,6 +6,7 @@
 //! the controller's own writes, so nothing is created twice. Nothing makes progress by a timer; time is only waited for where
 //! the API speaks of time (deadlines, schedules, back-off).
 
+mod bootstrapsigner;
 mod bootstraptoken;
 mod certificates;
 mod clusterroleaggregation;
@@ -35,15 +36,18 @@ mod preconditions;
 mod pvcprotection;
 mod pvprotection;
 mod replicaset;
+mod resourceclaim;
 mod resourcequota;
 mod revisions;
 mod rootcacertpublisher;
 mod serviceaccount;
 mod serviceaccounttoken;
+mod servicecidr;
 mod statefulset;
 mod tainteviction;
 mod ttl;
 mod ttlafterfinished;
+mod vacprotection;
 
 use std::sync::Arc;
 
@@ -90,6 +94,7 @@ pub async fn run(config: Config, tasks: &Tasks) {
     garbagecollector::start(&context, &inventory);
     namespace::start(&context, &inventory);
     bootstraptoken::start(&context);
+    bootstrapsigner::start(&context);
     serviceaccounttoken::start(&context);
     persistentvolume::start(&context);
     ephemeralvolume::start(&context);
@@ -102,6 +107,9 @@ pub async fn run(config: Config, tasks: &Tasks) {
     ttlafterfinished::start(&context);
     disruption::start(&context, &inventory);
     podautoscaler::start(&context, &inventory);
+    resourceclaim::start(&context);
+    servicecidr::start(&context);
+    vacprotection::start(&context);
     if let Some(range) = pod_range {
         nodeipam::start(&context, range);
     }
