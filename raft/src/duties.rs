@@ -1,5 +1,5 @@
-//! What the server does by its role: the leader ends leases whose time is over and forgets old history; a server with
-//! peers keeps Raft's timers.
+//! What the server does by its role: the leader ends leases whose time is over, forgets old history and lets learners vote;
+//! a server with peers keeps Raft's timers.
 //!
 //! The time of a lease is measured by the leader's monotonic clock alone, and its end is a command in the log, so that
 //! all servers see it alike. Who becomes leader gives every lease its full time again: a lease may live longer than it
@@ -12,11 +12,16 @@ use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 use storage::{Command, Keyspace, Lease};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use tokio_util::time::{DelayQueue, delay_queue};
 
-use crate::{machine::LeaseChange, types::Raft};
+use crate::{
+    RaftStore,
+    lease::{Ask, Question, Wish},
+    machine::LeaseChange,
+    types::Raft,
+};
 
 /// Leases by when they end.
 #[derive(Default)]
@@ -39,6 +44,24 @@ impl Deadlines {
         }
     }
 
+    fn remaining(&self, id: i64) -> Option<Duration> {
+        let key = self.keys.get(&id)?;
+        Some(self.queue.deadline(key).saturating_duration_since(Instant::now()))
+    }
+
+    /// Does what is wished.
+    fn answer(&mut self, keyspace: &Keyspace, Question { id, wish }: Question) -> Option<Duration> {
+        let lease = keyspace.lease(id).unwrap_or_else(|error| {
+            tracing::error!(%error, "a lease cannot be read");
+            None
+        })?;
+        // One that was granted a moment ago may be news yet.
+        if wish == Wish::KeepAlive || !self.keys.contains_key(&id) {
+            self.begin(lease);
+        }
+        self.remaining(id)
+    }
+
     fn clear(&mut self) {
         self.queue.clear();
         self.keys.clear();
@@ -57,13 +80,19 @@ impl Deadlines {
     }
 }
 
+/// How often the leader looks whether learners are ready, while there are any.
+const LOOK: Duration = Duration::from_millis(100);
+/// After how many looks a change of the members that stands still was left half done.
+const PATIENCE: u32 = 10;
+
 /// Runs until Raft ends. `history` is how long the past is kept.
 pub(crate) async fn run(
-    raft: Raft,
-    keyspace: Keyspace,
+    store: RaftStore,
     mut changes: mpsc::UnboundedReceiver<LeaseChange>,
+    mut asks: mpsc::UnboundedReceiver<Ask>,
     history: Duration,
 ) {
+    let (raft, keyspace) = (&store.raft, &store.keyspace);
     let mut ages = interval_at(Instant::now() + history, history);
     ages.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut old_enough = 0;
@@ -72,11 +101,15 @@ pub(crate) async fn run(
     let mut leads = false;
     loop {
         let led = leads;
+        let (learners, joint);
         {
             let server = server.borrow_watched();
+            let membership = server.membership_config.membership();
             leads = server.state == ServerState::Leader;
+            learners = membership.learner_ids().next().is_some();
+            joint = membership.get_joint_config().len() > 1;
             // Elections and heartbeats are for servers that have somebody to miss.
-            raft.runtime_config().tick(server.membership_config.membership().voter_ids().count() > 1);
+            raft.runtime_config().tick(membership.nodes().count() > 1);
         }
         if !leads {
             deadlines.clear();
@@ -86,6 +119,7 @@ pub(crate) async fn run(
                 Err(error) => tracing::error!(%error, "leases cannot be read, those granted before will not end"),
             }
         }
+        let mut looks = 0;
         loop {
             tokio::select! {
                 changed = server.changed() => match changed {
@@ -97,10 +131,23 @@ pub(crate) async fn run(
                     LeaseChange::Granted(_) => {}
                     LeaseChange::Ended(id) => deadlines.end(id),
                 },
-                Some(over) = deadlines.over() => end_leases(&raft, over).await,
+                Some(Ask { question, answer }) = asks.recv() => if leads {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(deadlines.answer(keyspace, question));
+                },
+                Some(over) = deadlines.over() => end_leases(raft, over).await,
                 _ = ages.tick(), if leads => {
-                    forget(&raft, &keyspace, old_enough).await;
+                    forget(raft, keyspace, old_enough).await;
                     old_enough = keyspace.revision();
+                }
+                () = sleep(LOOK), if leads && (learners || joint) => {
+                    looks += 1;
+                    if !joint {
+                        store.promote_ready().await;
+                    } else if looks >= PATIENCE {
+                        looks = 0;
+                        store.finish_change().await;
+                    }
                 }
             }
         }

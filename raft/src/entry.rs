@@ -8,7 +8,7 @@
 
 use bytes::{Buf, BufMut};
 use openraft::{EntryPayload, vote::leader_id_adv::LeaderId};
-use storage::{CodecError, Command};
+use storage::{CodecError, Command, Op, Txn};
 
 use crate::types::{Entry, LogId};
 
@@ -51,6 +51,24 @@ pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
+/// About how many bytes an entry has.
+pub(crate) fn size(entry: &Entry) -> usize {
+    fn of(txn: &Txn) -> usize {
+        let ops = txn.success.iter().chain(&txn.failure);
+        ops.map(|op| match op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Update { key, value, .. } => key.len() + value.as_ref().map_or(0, |value| value.len()),
+            Op::Txn(inner) => of(inner),
+            Op::DeleteRange { .. } | Op::Range(_) => 0,
+        })
+        .sum()
+    }
+    match &entry.payload {
+        EntryPayload::Normal(Command::Txn(txn)) => HEAD + of(txn),
+        _ => HEAD,
+    }
+}
+
 pub(crate) fn decode(index: u64, mut bytes: &[u8]) -> Result<Entry, EntryError> {
     if bytes.len() < HEAD {
         return Err(EntryError::Short(bytes.len()));
@@ -78,13 +96,15 @@ mod tests {
 
     use super::*;
 
-    fn entry(payload: EntryPayload<Command, u64, openraft::BasicNode>) -> Entry {
+    fn entry(payload: EntryPayload<Command, u64, crate::Server>) -> Entry {
         Entry { log_id: LogId { leader_id: LeaderId { term: 3, node_id: 4 }, index: 5 }, payload }
     }
 
     #[test]
     fn an_entry_comes_back_as_it_was_and_a_cut_one_is_an_error() {
         let membership = Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], []);
+        // What the first version wrote of a server.
+        assert_eq!(serde_json::from_str::<crate::Server>(r#"{"addr":""}"#).unwrap(), crate::Server::default());
         for payload in [
             EntryPayload::Blank,
             EntryPayload::Normal(Command::Compact { revision: 7 }),

@@ -6,12 +6,11 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     sync::Arc,
-    thread,
 };
 
-use storage::keyspace::PinnedImage;
+use storage::keyspace::{ImageError, PinnedImage};
 
 /// A snapshot: the keyspace as it was after a certain log entry.
 #[derive(Debug)]
@@ -23,23 +22,25 @@ pub enum Image {
 }
 
 impl Image {
-    /// The bytes of the image.
+    /// Writes the bytes of the image out.
     ///
     /// # Errors
-    /// When the system has no pipe or thread to spare.
-    pub fn into_reader(self) -> io::Result<Box<dyn Read + Send>> {
+    /// When they cannot be read or the other side does not take them.
+    pub fn write_to(self, to: &mut impl Write) -> io::Result<()> {
         match self {
-            Self::Received(file) => Ok(Box::new(io::BufReader::new(file))),
-            Self::Pinned(pinned) => {
-                let (reader, writer) = io::pipe()?;
-                thread::Builder::new().name("raft-image".to_owned()).spawn(move || {
-                    // The reader sees an image that ends too early, which its checksum tells apart from a whole one.
-                    if let Err(error) = pinned.write_to(io::BufWriter::new(writer)) {
-                        tracing::warn!(%error, "an image of the keyspace was not written to its end");
-                    }
-                })?;
-                Ok(Box::new(io::BufReader::new(reader)))
-            }
+            Self::Received(mut file) => io::copy(&mut file, to).map(drop),
+            Self::Pinned(pinned) => pinned.write_to(to).map_err(|error| match error {
+                ImageError::Transfer(error) => error,
+                other => io::Error::other(other.to_string()),
+            }),
+        }
+    }
+
+    /// The bytes of an image that was received; a pinned one is the keyspace itself and is not put into it again.
+    pub(crate) fn into_file(self) -> Option<impl Read> {
+        match self {
+            Self::Received(file) => Some(io::BufReader::new(file)),
+            Self::Pinned(_) => None,
         }
     }
 }

@@ -3,13 +3,14 @@
 //! Every batch holds the changes of some entries and the index of the last one, so that no entry is applied twice. The
 //! batch is not synced: after a power cut the keyspace is where it was a little earlier, and the log brings it forward.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use futures::{Stream, TryStreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
 };
+use serde::{Deserialize, Serialize};
 use storage::{Command, Keyspace, Lease, Outcome, StoreError, keyspace::ImageError};
 use tokio::{sync::mpsc, task::spawn_blocking};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -17,7 +18,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::{
     Image, TypeConfig,
     error::Failure,
-    records::{self, APPLIED, MEMBERSHIP},
+    member::{self, Removed},
+    network::Reach,
+    records::{self, APPLIED, INSTALLED, MEMBERSHIP, REMOVED},
     types::{LogId, Snapshot, SnapshotMeta, StoredMembership},
 };
 
@@ -37,6 +40,8 @@ pub(crate) struct StateMachine {
     applied: Applied,
     leases: mpsc::UnboundedSender<LeaseChange>,
     failure: Failure,
+    /// What others may know of what is applied.
+    published: Published,
     // Dropped last: then this does not hold the database open any more.
     _open: TaskTrackerToken,
 }
@@ -46,6 +51,29 @@ pub(crate) struct StateMachine {
 struct Applied {
     last: Option<LogId>,
     membership: StoredMembership,
+    /// Who was ever removed.
+    removed: BTreeSet<u64>,
+}
+
+/// What an image says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ImageMeta {
+    pub(crate) raft: SnapshotMeta,
+    pub(crate) removed: BTreeSet<u64>,
+}
+
+/// What the rest of the store sees of the state machine.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Published {
+    pub(crate) removed: Removed,
+    pub(crate) reach: Reach,
+}
+
+impl Published {
+    fn tell(&self, applied: &Applied) {
+        self.reach.raise(applied.last.map(|last| last.index));
+        self.removed.set(applied.removed.clone());
+    }
 }
 
 impl StateMachine {
@@ -57,15 +85,17 @@ impl StateMachine {
         keyspace: Keyspace,
         leases: mpsc::UnboundedSender<LeaseChange>,
         failure: Failure,
+        published: Published,
         open: TaskTrackerToken,
     ) -> Result<Self, StoreError> {
         let applied = Applied::read(&keyspace)?;
-        Ok(Self { keyspace, applied, leases, failure, _open: open })
+        published.tell(&applied);
+        Ok(Self { keyspace, applied, leases, failure, published, _open: open })
     }
 
-    /// The last entry that was applied, and the membership that it was applied under.
-    pub(crate) fn applied(&self) -> (Option<LogId>, &StoredMembership) {
-        (self.applied.last, &self.applied.membership)
+    /// The last entry that was applied.
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.applied.last
     }
 
     /// Runs `work` where it may wait for the disk.
@@ -82,9 +112,10 @@ impl StateMachine {
 
     /// The keyspace as it is now. Nothing is being applied: openraft asks for one thing at a time.
     fn snapshot(&self) -> Snapshot {
-        let meta = SnapshotMeta { last_log_id: self.applied.last, last_membership: self.applied.membership.clone() };
+        let Applied { last, membership, removed } = self.applied.clone();
+        let meta = ImageMeta { raft: SnapshotMeta { last_log_id: last, last_membership: membership }, removed };
         let bytes = serde_json::to_vec(&meta).expect("numbers and names have a JSON form");
-        Snapshot { meta, snapshot: Image::Pinned(Arc::new(self.keyspace.pin(bytes))) }
+        Snapshot { meta: meta.raft, snapshot: Image::Pinned(Arc::new(self.keyspace.pin(bytes))) }
     }
 }
 
@@ -92,7 +123,8 @@ impl Applied {
     fn read(keyspace: &Keyspace) -> Result<Self, StoreError> {
         let database = keyspace.database();
         let membership = records::read(database, MEMBERSHIP)?.unwrap_or_default();
-        Ok(Self { last: records::read(database, APPLIED)?, membership })
+        let removed = records::read(database, REMOVED)?.unwrap_or_default();
+        Ok(Self { last: records::read(database, APPLIED)?, membership, removed })
     }
 
     /// Applies entries in one batch, lets readers see it, and answers those who wait.
@@ -115,8 +147,11 @@ impl Applied {
                     outcome
                 }
                 EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    let membership = StoredMembership::new(Some(entry.log_id), membership);
+                    self.removed.extend(member::gone(&self.membership, &membership));
+                    self.membership = membership;
                     records::put(database, session.batch(), MEMBERSHIP, &self.membership);
+                    records::put(database, session.batch(), REMOVED, &self.removed);
                     Outcome::Done { revision: session.revision() }
                 }
             };
@@ -167,7 +202,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 return Ok(());
             }
             let (keyspace, leases, applied) = (self.keyspace.clone(), self.leases.clone(), self.applied.clone());
+            let changes = batch.iter().any(|(entry, _)| matches!(entry.payload, EntryPayload::Membership(_)));
             self.applied = self.blocking(move || applied.apply(&keyspace, &leases, batch)).await?;
+            if changes {
+                self.published.tell(&self.applied);
+            }
         }
     }
 
@@ -182,6 +221,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> io::Result<()> {
         let (keyspace, meta) = (self.keyspace.clone(), meta.clone());
         self.applied = self.blocking(move || install(&keyspace, &meta, image)).await?;
+        self.published.tell(&self.applied);
         Ok(())
     }
 
@@ -193,18 +233,24 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// Replaces the keyspace by an image, and says in the same batch up to where the log is applied now.
 fn install(keyspace: &Keyspace, meta: &SnapshotMeta, image: Image) -> Result<Applied, StoreError> {
     let database = keyspace.database();
-    let reader = image.into_reader().map_err(|error| StoreError::Io(error.to_string()))?;
-    let restored = keyspace.restore(reader, |of_image, batch| {
-        let of_image: SnapshotMeta = serde_json::from_slice(of_image).map_err(|error| damaged(&error))?;
-        if &of_image != meta {
-            return Err(damaged(&format!("it was taken at {of_image}, not at {meta}")));
+    let mut removed = BTreeSet::new();
+    let Some(file) = image.into_file() else {
+        return Err(StoreError::Unavailable("a server does not install its own snapshot".to_owned()));
+    };
+    let restored = keyspace.restore(file, |of_image, batch| {
+        let of_image: ImageMeta = serde_json::from_slice(of_image).map_err(|error| damaged(&error))?;
+        if &of_image.raft != meta {
+            return Err(damaged(&format!("it was taken at {}, not at {meta}", of_image.raft)));
         }
+        removed = of_image.removed;
         records::put(database, batch, APPLIED, &meta.last_log_id);
+        records::put(database, batch, INSTALLED, &meta.last_log_id);
         records::put(database, batch, MEMBERSHIP, &meta.last_membership);
+        records::put(database, batch, REMOVED, &removed);
         Ok(())
     });
     match restored {
-        Ok(()) => Ok(Applied { last: meta.last_log_id, membership: meta.last_membership.clone() }),
+        Ok(()) => Ok(Applied { last: meta.last_log_id, membership: meta.last_membership.clone(), removed }),
         Err(ImageError::Store(error)) => Err(error),
         Err(error @ ImageError::Transfer(_)) => Err(StoreError::Io(error.to_string())),
         Err(ImageError::Damaged(why)) => Err(damaged(&why)),

@@ -13,6 +13,12 @@ pub(crate) const VOTE: &str = "vote";
 pub(crate) const PURGED: &str = "purged";
 /// The last entry that the keyspace holds.
 pub(crate) const APPLIED: &str = "applied";
+/// The last entry that a snapshot from another server stands for: the log may begin behind it.
+pub(crate) const INSTALLED: &str = "installed";
+/// Which server of which cluster this is.
+pub(crate) const IDENTITY: &str = "identity";
+/// The numbers of the servers that were ever removed.
+pub(crate) const REMOVED: &str = "removed";
 /// The last membership that was applied.
 pub(crate) const MEMBERSHIP: &str = "membership";
 

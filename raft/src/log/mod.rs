@@ -32,6 +32,7 @@ use self::{
 use crate::{
     TypeConfig, entry,
     error::Failure,
+    network::Reach,
     records::{self, PURGED, VOTE},
     types::{Entry, LogId, Vote},
 };
@@ -62,6 +63,14 @@ struct State {
     /// The first entry there is, if there is any.
     first: Option<u64>,
     recent: Recent,
+    /// What others may know of where it ends.
+    reach: Reach,
+}
+
+impl State {
+    fn tell(&self) {
+        self.reach.set(self.last.map(|last| last.index));
+    }
 }
 
 impl LogStore {
@@ -69,7 +78,12 @@ impl LogStore {
     ///
     /// # Errors
     /// When an entry is damaged or missing, or the disk fails.
-    pub(crate) fn open(database: Database, failure: Failure, open: TaskTrackerToken) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        database: Database,
+        failure: Failure,
+        reach: Reach,
+        open: TaskTrackerToken,
+    ) -> Result<Self, StoreError> {
         let purged: Option<LogId> = records::read(&database, PURGED)?;
         let span = disk::verify(&database, purged.as_ref())?;
         let state = State {
@@ -78,7 +92,9 @@ impl LogStore {
             first: span.map(|span| span.first),
             purged,
             recent: Recent::default(),
+            reach,
         };
+        state.tell();
         let shared = Arc::new(Shared { database, failure, state: Mutex::new(state), _open: open });
         let writer = Writer::start(shared.clone())?;
         Ok(Self { writer, shared })
@@ -124,6 +140,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 state.recent.push(entry, bytes.len());
                 records.push((index, bytes));
             }
+            state.tell();
             sequence
         };
         self.writer.send(Write::Append { records, sequence, flushed })
@@ -139,6 +156,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             state.last = last.max(state.purged);
             state.first = state.first.filter(|first| *first < from);
             state.recent.truncate(from);
+            state.tell();
             from
         };
         self.writer.send(Write::Truncate { from })
@@ -158,6 +176,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 state.first = state.first.map(|first| first.max(upto.index + 1));
             }
             state.recent.purge(upto.index);
+            state.tell();
         }
         self.writer.send(Write::Purge { upto })
     }

@@ -13,10 +13,14 @@ use storage::StoreError;
 
 use super::{Shared, disk};
 use crate::{
-    TypeConfig,
+    TypeConfig, entry,
     types::{Entry, Vote},
 };
 
+/// How many bytes go to a peer in one batch, give or take a step.
+const BYTES_PER_BATCH: usize = 1 << 20;
+/// How many entries are read before their size is looked at.
+const ENTRIES_PER_STEP: u64 = 16;
 /// How many entries a stream reads at once.
 const ENTRIES_AT_ONCE: u64 = 256;
 
@@ -92,6 +96,22 @@ impl RaftLogReader<TypeConfig> for LogReader {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         self.entries(indices(&range)).await.map_err(|error| self.shared.failure.note(error))
+    }
+
+    /// As much as a batch for a peer should hold. Empty when the beginning was purged meanwhile: then nothing is sent, and
+    /// openraft looks again.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let (mut entries, mut bytes, mut next) = (Vec::new(), 0, start);
+        while next < end && bytes < BYTES_PER_BATCH {
+            let piece = self.try_get_log_entries(next..end.min(next + ENTRIES_PER_STEP)).await?;
+            if piece.first().is_none_or(|first| first.log_id.index != next) {
+                break;
+            }
+            bytes += piece.iter().map(entry::size).sum::<usize>();
+            next += piece.len() as u64;
+            entries.extend(piece);
+        }
+        Ok(entries)
     }
 
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend

@@ -9,7 +9,7 @@ use std::{
 
 use storage::{StoreError, open_database};
 
-use super::{SHORT, all, open, put};
+use super::{SHORT, all, alone, open, put};
 use crate::{
     RaftStore,
     log::LOG,
@@ -39,58 +39,77 @@ fn copied(folder: &Path) -> tempfile::TempDir {
     copy
 }
 
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+fn files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let all = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    all.filter(|path| path.extension() == Some(OsStr::new(extension)) && path.metadata().unwrap().len() > 0).collect()
+    let named = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(&wanted);
+    all.filter(|path| named(path) && path.metadata().unwrap().len() > 0).collect()
 }
 
 /// What the store says that was closed before: everything it has, or why not.
 async fn reopened(folder: &Path) -> Result<Vec<(String, String, u64)>, StoreError> {
-    let store = RaftStore::open_limited(folder, SHORT).await?;
+    let store = RaftStore::open_limited(folder, alone(), SHORT).await?;
     let found = all(&store).await;
     store.close().await;
     found
 }
 
-fn flip(file: &Path, at: usize) {
+fn flip(file: &Path, at: usize, bit: u8) {
     let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 0x40;
+    bytes[at] ^= 1 << bit;
     fs::write(file, bytes).unwrap();
 }
 
-/// Where the lengths of records stand in a write-ahead log: blocks of 32 KiB, and a head of checksum (4 bytes), length (2)
-/// and type (1) before each record.
-fn lengths_of_records(log: &[u8]) -> Vec<usize> {
-    const BLOCK: usize = 32 << 10;
+/// Flips bits of one kind of file all over it: each is refused with the name of the file, or harmless.
+async fn flipped_everywhere(folder: &Path, file: &Path, bit: u8, expected: &[(String, String, u64)]) -> usize {
+    let length = fs::metadata(file).unwrap().len() as usize;
+    let heads = heads_of_records(&fs::read(file).unwrap());
+    let (mut harmless, all) = (0, (0..40).map(|step| step * length / 40).chain(heads));
+    for at in all {
+        let copy = copied(folder);
+        let damaged = copy.path().join(file.file_name().unwrap());
+        flip(&damaged, at, bit);
+        match reopened(copy.path()).await {
+            Ok(found) => {
+                assert_eq!(found, expected, "{} flipped at {at}", damaged.display());
+                harmless += 1;
+            }
+            Err(StoreError::Corrupt { file, .. }) if file == damaged.display().to_string() => {}
+            Err(error) => panic!("{} flipped at {at}: {error}", damaged.display()),
+        }
+    }
+    harmless
+}
+
+/// Where the lengths and types of the first and the last records stand in a write-ahead log of one block: a head of checksum
+/// (4 bytes), length (2) and type (1) is before each record.
+fn heads_of_records(log: &[u8]) -> Vec<usize> {
     const HEAD: usize = 7;
     let (mut at, mut found) = (0, Vec::new());
     while at + HEAD <= log.len() {
-        if BLOCK - at % BLOCK < HEAD {
-            at = at.next_multiple_of(BLOCK);
-            continue;
-        }
-        found.extend([at + 4, at + 5]);
+        found.push(at);
         at += HEAD + usize::from(u16::from_le_bytes([log[at + 4], log[at + 5]]));
     }
-    found
+    assert!(log.len() < 32 << 10 && found.len() > 2, "one block, some records");
+    let ends = found.iter().take(2).chain(found.iter().rev().take(6));
+    ends.flat_map(|head| [head + 4, head + 5, head + 6]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_the_write_ahead_log_is_refused_with_the_name_of_the_file() {
-    let (folder, _) = written().await;
-    let log = files(folder.path(), "log").pop().unwrap();
-    let length = fs::metadata(&log).unwrap().len() as usize;
-    // A record whose length reaches beyond the file cannot be told from one that a crash cut off: RocksDB ends there. So
-    // lengths are left alone here; whatever else changes is seen.
-    let lengths = lengths_of_records(&fs::read(&log).unwrap());
-    for at in (0..40).map(|step| step * (length * 9 / 10) / 40).filter(|at| !lengths.contains(at)) {
-        let copy = copied(folder.path());
-        let damaged = copy.path().join(log.file_name().unwrap());
-        flip(&damaged, at);
-        let error = reopened(copy.path()).await.expect_err("damage was not seen");
-        let named = matches!(&error, StoreError::Corrupt { file, .. } if *file == damaged.display().to_string());
-        assert!(named, "flipped at {at}: {error}");
+    let (folder, expected) = written().await;
+    let log = files(folder.path(), |name| name.ends_with(".log")).pop().unwrap();
+    for bit in [0, 6] {
+        assert_eq!(flipped_everywhere(folder.path(), &log, bit, &expected).await, 0, "bit {bit}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_manifest_is_refused_with_the_name_of_the_file() {
+    let (folder, expected) = written().await;
+    // Opening it once more brings the log into tables, and those into the manifest.
+    assert_eq!(reopened(folder.path()).await.unwrap(), expected);
+    let manifest = files(folder.path(), |name| name.starts_with("MANIFEST-")).pop().unwrap();
+    assert_eq!(flipped_everywhere(folder.path(), &manifest, 6, &expected).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +118,7 @@ async fn a_torn_tail_of_the_write_ahead_log_loses_nothing_that_was_acknowledged(
     // The last record is what was applied last; its log entry lies before it.
     for cut in [1, 5, 20] {
         let copy = copied(folder.path());
-        let log = files(copy.path(), "log").pop().unwrap();
+        let log = files(copy.path(), |name| name.ends_with(".log")).pop().unwrap();
         let bytes = fs::read(&log).unwrap();
         fs::write(&log, &bytes[..bytes.len() - cut]).unwrap();
         assert_eq!(reopened(copy.path()).await.unwrap(), expected, "cut by {cut}");
@@ -111,7 +130,7 @@ async fn a_flipped_bit_in_a_table_is_an_error_with_its_name_or_harmless() {
     let (folder, expected) = written().await;
     // Opening it once more brings the log into tables.
     assert_eq!(reopened(folder.path()).await.unwrap(), expected);
-    let tables = files(folder.path(), "sst");
+    let tables = files(folder.path(), |name| name.ends_with(".sst"));
     assert!(!tables.is_empty());
     let mut errors = 0;
     for table in tables {
@@ -119,7 +138,7 @@ async fn a_flipped_bit_in_a_table_is_an_error_with_its_name_or_harmless() {
         for at in [10, length / 3, length / 2, length - 10] {
             let copy = copied(folder.path());
             let damaged = copy.path().join(table.file_name().unwrap());
-            flip(&damaged, at);
+            flip(&damaged, at, 6);
             match reopened(copy.path()).await {
                 Ok(found) => assert_eq!(found, expected, "{} flipped at {at}", damaged.display()),
                 Err(StoreError::Corrupt { file, .. }) if file == damaged.display().to_string() => errors += 1,

@@ -42,7 +42,7 @@ fn txn() -> impl Strategy<Value = Txn> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => txn().prop_map(|txn| Step::Command(Command::Txn(txn))),
-        1 => Just(Step::Command(Command::LeaseGrant { ttl_seconds: 1_000_000 })),
+        1 => Just(Step::Command(Command::LeaseGrant { id: 0, ttl_seconds: 1_000_000 })),
         1 => (1..3i64).prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
         1 => (0..30u64).prop_map(|revision| Step::Command(Command::Compact { revision })),
         1 => (1..60u8).prop_map(Step::Burst),
@@ -57,7 +57,7 @@ async fn through_raft(store: &RaftStore, command: Command) -> Result<Outcome, St
         Command::Compact { revision } => {
             store.compact(revision).await.map(|()| Outcome::Done { revision: store.revision() })
         }
-        Command::LeaseGrant { ttl_seconds } => {
+        Command::LeaseGrant { ttl_seconds, .. } => {
             let id = store.lease_grant(Duration::from_secs(ttl_seconds)).await?;
             Ok(Outcome::Granted(Lease { id, ttl_seconds }))
         }

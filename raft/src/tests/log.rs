@@ -6,7 +6,7 @@ use futures::StreamExt;
 use openraft::async_runtime::watch::WatchReceiver;
 use storage::{KeyRange, RangeRequest, Store, StoreError, WatchRequest};
 
-use super::{SHORT, all, open, put};
+use super::{SHORT, all, alone, open, put};
 use crate::{RaftStore, store::Limits};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,7 @@ async fn a_request_that_cannot_be_done_never_reaches_the_log() {
 async fn history_is_forgotten_when_it_is_old_and_then_it_is_quiet() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { history: Duration::from_millis(100), ..SHORT };
-    let store = RaftStore::open_limited(folder.path(), limits).await.unwrap();
+    let store = RaftStore::open_limited(folder.path(), alone(), limits).await.unwrap();
     for value in ["1", "2", "3"] {
         put(&store, "a", value).await.unwrap();
     }

@@ -3,23 +3,29 @@
 mod crash;
 mod damage;
 mod histories;
+mod identity;
 mod leases;
 mod log;
 mod snapshots;
 mod speed;
 mod suite;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use storage::{KeyRange, Op, RangeRequest, Store, StoreError, Txn, TxnResponse};
 
-use crate::{RaftStore, store::Limits};
+use crate::{NoPeers, Options, RaftStore, Server, store::Limits};
 
 /// So short that snapshots and purges happen in every test.
 const SHORT: Limits = Limits { per_snapshot: 40, kept: 5, history: Duration::from_secs(300) };
 
+/// A server that begins a cluster and stays alone.
+fn alone() -> Options {
+    Options { id: 1, cluster: "test".to_owned(), server: Server::default(), connect: Arc::new(NoPeers), begin: true }
+}
+
 async fn open(path: &Path) -> RaftStore {
-    RaftStore::open_limited(path, SHORT).await.unwrap()
+    RaftStore::open_limited(path, alone(), SHORT).await.unwrap()
 }
 
 fn put_op(key: impl Into<String>, value: impl Into<String>, lease: i64) -> Op {

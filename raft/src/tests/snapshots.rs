@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{Read, Seek, Write},
+    io::{Seek, Write},
 };
 
 use openraft::storage::RaftStateMachine;
@@ -11,7 +11,13 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{open, put};
-use crate::{Image, error::Failure, log::LOG, machine::StateMachine, records::RAFT};
+use crate::{
+    Image,
+    error::Failure,
+    log::LOG,
+    machine::{Published, StateMachine},
+    records::RAFT,
+};
 
 fn received(bytes: &[u8]) -> Image {
     let mut file: File = tempfile::tempfile().unwrap();
@@ -32,13 +38,19 @@ async fn a_snapshot_replaces_another_state_and_a_damaged_one_leaves_it() {
     let expected = store.keyspace.range(&RangeRequest::new(KeyRange::all())).unwrap();
     put(&store, "later", "x").await.unwrap();
     let mut bytes = Vec::new();
-    snapshot.snapshot.into_reader().unwrap().read_to_end(&mut bytes).unwrap();
+    snapshot.snapshot.write_to(&mut bytes).unwrap();
 
     let other = tempfile::tempdir().unwrap();
     let keyspace = Keyspace::open(open_database(other.path(), &[LOG, RAFT]).unwrap()).unwrap();
     let (failure, tracker) = (Failure::default(), TaskTracker::new());
-    let mut machine =
-        StateMachine::open(keyspace.clone(), mpsc::unbounded_channel().0, failure, tracker.token()).unwrap();
+    let mut machine = StateMachine::open(
+        keyspace.clone(),
+        mpsc::unbounded_channel().0,
+        failure,
+        Published::default(),
+        tracker.token(),
+    )
+    .unwrap();
     for at in (0..bytes.len()).step_by(bytes.len() / 23) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 4;

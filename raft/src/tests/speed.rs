@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::put;
+use super::{alone, put};
 use crate::RaftStore;
 
 const RUN: Duration = Duration::from_secs(3);
@@ -12,7 +12,7 @@ const RUN: Duration = Duration::from_secs(3);
 #[expect(clippy::print_stderr, reason = "its output is what it is for")]
 async fn puts_per_second() {
     let folder = tempfile::tempdir_in(".").unwrap();
-    let store = RaftStore::open(folder.path()).await.unwrap();
+    let store = RaftStore::open(folder.path(), alone()).await.unwrap();
     eprintln!("opened, {} MB resident", resident() >> 20);
     let value = "x".repeat(1024);
     for writers in [1_usize, 32, 256] {
@@ -44,7 +44,7 @@ async fn puts_per_second() {
     store.close().await;
     drop(store);
     let begin = Instant::now();
-    let store = RaftStore::open(folder.path()).await.unwrap();
+    let store = RaftStore::open(folder.path(), alone()).await.unwrap();
     eprintln!("opened again in {:?}, {} MB resident", begin.elapsed(), resident() >> 20);
     store.close().await;
 }

@@ -13,7 +13,7 @@ use crate::{
     TypeConfig,
     error::Failure,
     log::{LOG, LogStore},
-    machine::StateMachine,
+    machine::{Published, StateMachine},
     records::RAFT,
 };
 
@@ -24,9 +24,10 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
         let folder = tempfile::tempdir().unwrap();
         let database = open_database(folder.path(), &[LOG, RAFT]).unwrap();
         let keyspace = Keyspace::open(database.clone()).unwrap();
-        let (failure, open) = (Failure::default(), TaskTracker::new());
-        let log = LogStore::open(database, failure.clone(), open.token()).unwrap();
-        let machine = StateMachine::open(keyspace, mpsc::unbounded_channel().0, failure, open.token()).unwrap();
+        let (failure, published, open) = (Failure::default(), Published::default(), TaskTracker::new());
+        let log = LogStore::open(database, failure.clone(), published.reach.clone(), open.token()).unwrap();
+        let machine =
+            StateMachine::open(keyspace, mpsc::unbounded_channel().0, failure, published, open.token()).unwrap();
         Ok((folder, log, machine))
     }
 }

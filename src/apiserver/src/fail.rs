@@ -212,6 +212,7 @@ pub fn store(error: &StoreError) -> Status {
             expired("The provided continue parameter is too old to display a consistent list result.")
         }
         StoreError::Unavailable(_) => unavailable(error.to_string()),
+        StoreError::UnknownOutcome(_) => status(504, "Timeout", error.to_string(), None),
         StoreError::TooLarge { .. } => status(413, "RequestEntityTooLarge", error.to_string(), None),
         other => internal(other),
     }
