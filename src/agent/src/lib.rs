@@ -1,14 +1,17 @@
-//! The agent: everything a node needs, in the order it needs it: the runtime process, then kubelet, service proxy and
-//! DNS.
+//! The agent: everything a node needs, in the order it needs it: who it is ([`identity`]) and the way to the cluster
+//! ([`pool`]), the runtime process, then kubelet, service proxy and DNS.
 
+mod data_dir;
+pub mod files;
+pub mod identity;
+pub mod pool;
 mod runtime_process;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read, Seek, Write},
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +19,8 @@ use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
 use kube::Client;
 use tokio::task::JoinHandle;
 
+pub use data_dir::{DataDir, DataDirError};
+pub use identity::{Identity, JoinConfig, JoinError};
 pub use runtime_process::{RuntimeCommand, RuntimeProcess, RuntimeProcessError};
 
 /// How long the proxy holds a connection for an endpoint that is starting.
@@ -27,17 +32,19 @@ pub struct Config {
     /// The node's name.
     pub node_name: String,
     /// Where the agent keeps its state.
-    pub data_dir: PathBuf,
+    pub data_dir: Arc<DataDir>,
     /// How it speaks to the cluster, as `system:node:NAME`.
     pub client: Client,
-    /// The kubelet's own server: certificate chain, key, and the authority of its clients, all PEM.
+    /// What keeps the certificates fresh; nothing where somebody else does.
+    pub identity: Option<Arc<Identity>>,
+    /// The kubelet's own server: its certificate, and the authority of its clients.
     pub serving: kubelet::TlsFiles,
     /// Where the kubelet serves; port 0 takes a free one.
     pub kubelet_address: SocketAddr,
     /// The binary that is started as runtime: `coracle` itself.
     pub executable: PathBuf,
-    /// The addresses of this node's pods.
-    pub pod_cidr: String,
+    /// The addresses of this node's pods; what the cluster says (`spec.podCIDR` of the node) unless given.
+    pub pod_cidr: Option<String>,
     /// Where node ports are served.
     pub node_ip: IpAddr,
     /// The cluster's name server.
@@ -65,22 +72,12 @@ pub struct Config {
 /// Why the agent cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// Another agent uses the data directory.
-    #[error("data directory {path} is in use by process {pid}: stop it first, or choose another with --data-dir")]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-        /// Who uses it.
-        pid: String,
-    },
-    /// The file system refused.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// It cannot be a node of the cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// No runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeProcessError),
@@ -96,7 +93,7 @@ pub enum AgentError {
 pub struct Agent {
     tasks: Tasks,
     kubelet: JoinHandle<Result<(), kubelet::KubeletError>>,
-    _lock: File,
+    _data_dir: Arc<DataDir>,
 }
 
 impl Agent {
@@ -105,9 +102,11 @@ impl Agent {
     /// # Errors
     /// When a part cannot start.
     pub async fn start(config: Config) -> Result<Self, AgentError> {
-        let lock = lock(&config.data_dir)?;
         let tasks = Tasks::new();
-        let runtime_root = config.data_dir.join("runtime");
+        if let Some(identity) = config.identity.clone() {
+            identity.keep(&tasks);
+        }
+        let runtime_root = config.data_dir.path().join("runtime");
         let (cri_socket, handoff_socket) = match config.runtime_endpoint.clone() {
             Some(endpoint) => (endpoint, None),
             None => {
@@ -146,7 +145,7 @@ impl Agent {
         let kubelet = kubelet::Config {
             node_name: config.node_name,
             node_ip: config.node_ip,
-            root_dir: config.data_dir.join("kubelet"),
+            root_dir: config.data_dir.path().join("kubelet"),
             client: config.client,
             cri_socket,
             listen: config.kubelet_address,
@@ -166,7 +165,7 @@ impl Agent {
             metrics: Metrics::new(),
         };
         let kubelet = tokio::spawn(kubelet::run(kubelet, tasks.clone()));
-        Ok(Self { tasks, kubelet, _lock: lock })
+        Ok(Self { tasks, kubelet, _data_dir: config.data_dir })
     }
 
     /// Resolves with the reason when the kubelet could not start.
@@ -182,20 +181,4 @@ impl Agent {
     pub async fn stop(self) {
         self.tasks.drain().await;
     }
-}
-
-/// Takes the data directory for this process; the lock ends with it, however it ends.
-fn lock(data_dir: &Path) -> Result<File, AgentError> {
-    let path = data_dir.join("agent.lock");
-    let failed = |source| AgentError::File { path: path.clone(), source };
-    fs::create_dir_all(data_dir).map_err(failed)?;
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
-    if file.try_lock().is_err() {
-        let mut pid = String::new();
-        file.read_to_string(&mut pid).map_err(failed)?;
-        return Err(AgentError::InUse { path: data_dir.to_owned(), pid: pid.trim().to_owned() });
-    }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-    write!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(file)
 }

@@ -37,8 +37,8 @@ pub struct RuntimeCommand {
     pub socket: PathBuf,
     /// Its hand-over socket.
     pub handoff_socket: PathBuf,
-    /// The range of its pods' addresses, in CIDR notation.
-    pub pod_cidr: String,
+    /// The range of its pods' addresses, in CIDR notation; the kubelet tells it unless given.
+    pub pod_cidr: Option<String>,
     /// Further arguments, for example about registries.
     pub arguments: Vec<String>,
 }
@@ -188,7 +188,7 @@ fn spawn(command: &RuntimeCommand, log: File, tell: &OwnedFd) -> io::Result<i32>
         .args(["--root".as_ref(), command.root.as_os_str()])
         .args(["--socket".as_ref(), command.socket.as_os_str()])
         .args(["--handoff-socket".as_ref(), command.handoff_socket.as_os_str()])
-        .args(["--pod-cidr", &command.pod_cidr])
+        .args(command.pod_cidr.iter().flat_map(|cidr| ["--pod-cidr", cidr]))
         .args(["--ready-fd", &tell.as_raw_fd().to_string()])
         .args(&command.arguments)
         .stdin(Stdio::null())

@@ -33,7 +33,7 @@ impl Up {
         let dns = dns_address(&self.server.service_cidr)?;
         let mut config = config(&self.agent, name, &self.server.data_dir.join("agent"), &credentials, dns)?;
         config.cluster_domain = self.server.cluster_domain.clone();
-        config.pod_cidr = server.pod_cidr_of_first_node()?;
+        config.pod_cidr = Some(server.pod_cidr_of_first_node()?);
         config.end_runtime = true;
         let mut agent = ::agent::Agent::start(config).await?;
         progress.done();
