@@ -8,6 +8,7 @@ pub mod plan;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
+    time::Duration,
 };
 
 use component_base::SharedClock;
@@ -24,6 +25,10 @@ use crate::{
 
 const NAME: &str = "resourcequota-controller";
 const PAGE: u32 = 500;
+/// Admission charges by the limits in the status. What was made while they were not yet there, or not yet seen, is counted soon after.
+const SETTLED: Duration = Duration::from_secs(1);
+/// All is counted again that often, as kube-controller-manager does.
+const PERIOD: Duration = Duration::from_secs(300);
 
 struct Controller {
     client: Client,
@@ -114,13 +119,14 @@ impl Controller {
                 unknown.insert(self.list(group, plural, &key.namespace).await?);
             }
         }
-        let Some(status) = plan::plan(&quota, &objects, self.clock.now()) else { return Ok(Outcome::Done) };
+        let Some(status) = plan::plan(&quota, &objects, self.clock.now()) else { return Ok(Outcome::After(PERIOD)) };
+        let enforced = quota.pointer("/status/hard") == status.get("hard");
         quota["status"] = status;
         let body = serde_json::to_vec(&quota).map_err(kube::Error::SerdeError)?;
         let request = at.replace_subresource("status", &key.name, &Default::default(), body);
         match self.client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await {
             Err(error) if !is_gone(&error) => Err(error.into()),
-            _ => Ok(Outcome::Done),
+            _ => Ok(Outcome::After(if enforced { PERIOD } else { SETTLED })),
         }
     }
 
