@@ -219,12 +219,30 @@ impl Authenticator {
             && same_secret(field("token-secret")?.as_bytes(), secret.as_bytes())
             && field("usage-bootstrap-authentication").as_deref() == Some("true")
             && !expired();
-        good.then(|| UserInfo {
-            name: format!("system:bootstrap:{id}"),
-            groups: vec!["system:bootstrappers".to_owned(), "system:authenticated".to_owned()],
-            ..UserInfo::default()
-        })
+        if !good {
+            return None;
+        }
+        let mut groups = vec!["system:bootstrappers".to_owned()];
+        groups.extend(bootstrap_groups(&field("auth-extra-groups").unwrap_or_default())?);
+        groups.push("system:authenticated".to_owned());
+        Some(UserInfo { name: format!("system:bootstrap:{id}"), groups, ..UserInfo::default() })
     }
+}
+
+/// Further groups of who has a bootstrap token, from a list with commas; `None` when one of them is not for that.
+fn bootstrap_groups(list: &str) -> Option<Vec<String>> {
+    let allowed = |group: &str| {
+        let Some(own) = group.strip_prefix("system:bootstrappers:") else { return false };
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        own.len() <= 256
+            && own.bytes().all(|byte| plain(byte) || matches!(byte, b':' | b'-'))
+            && own.bytes().next_back().is_some_and(plain)
+    };
+    let mut groups: Vec<_> =
+        list.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups.iter().all(|group| allowed(group)).then_some(groups)
 }
 
 /// A text in a Secret.
@@ -303,6 +321,19 @@ mod tests {
         assert!(matches!(authenticator.authenticate(None, Some(&sign("2"))), Err(AuthError::Gone { .. })));
         assert!(authenticator.authenticate(None, Some("nonsense")).is_err());
         assert_eq!(authenticator.authenticate(None, None).expect("nobody"), None);
+    }
+
+    #[test]
+    fn a_bootstrap_token_brings_groups_below_its_own_and_no_others() {
+        let groups = |list: &str| bootstrap_groups(list);
+        assert_eq!(groups(""), Some(Vec::new()));
+        let both = ["system:bootstrappers:a", "system:bootstrappers:kubeadm:default-node-token"];
+        assert_eq!(groups(&format!("{}, {},{}", both[1], both[0], both[0])), Some(both.map(str::to_owned).to_vec()));
+        for list in
+            ["system:masters", "system:bootstrappers:", "system:bootstrappers:a-", "system:bootstrappers:A", "a,b"]
+        {
+            assert_eq!(groups(list), None, "{list}");
+        }
     }
 
     #[test]
