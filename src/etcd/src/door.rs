@@ -17,23 +17,31 @@ pub struct Door {
     pub(crate) keyspace: Keyspace,
     pub(crate) members: Arc<dyn Members>,
     pub(crate) entropy: SharedEntropy,
-    /// What the read-only keys begin with.
-    reserved: Bytes,
+    /// What the read-only keys begin with, if there are any.
+    reserved: Option<Bytes>,
     pub(crate) tasks: Tasks,
 }
 
 impl Door {
-    /// A door to `store`, whose keyspace on this server is `keyspace`. Keys that begin with `reserved` are read-only.
+    /// A door to `store`, whose keyspace on this server is `keyspace`. Keys that begin with `reserved` are read-only; `None`
+    /// is for a store without an API server.
     /// Watches end when `tasks` are told to.
     pub fn new(
         store: SharedStore,
         keyspace: Keyspace,
         members: Arc<dyn Members>,
         entropy: SharedEntropy,
-        reserved: impl Into<Bytes>,
+        reserved: Option<&str>,
         tasks: Tasks,
     ) -> Self {
-        Self { store, keyspace, members, entropy, reserved: reserved.into(), tasks }
+        Self {
+            store,
+            keyspace,
+            members,
+            entropy,
+            reserved: reserved.map(|prefix| Bytes::copy_from_slice(prefix.as_bytes())),
+            tasks,
+        }
     }
 
     /// The head of an answer.
@@ -54,7 +62,8 @@ impl Door {
 
     /// Refuses to change a range that holds keys of the API server, or could.
     pub(crate) fn refuse_reserved(&self, range: &KeyRange) -> Result<(), Status> {
-        let reserved = KeyRange::prefix(self.reserved.clone());
+        let Some(prefix) = &self.reserved else { return Ok(()) };
+        let reserved = KeyRange::prefix(prefix.clone());
         let touched = match &range.end {
             None => reserved.contains(&range.start),
             Some(end) => {
@@ -64,11 +73,14 @@ impl Door {
                 !ends_before && !begins_after
             }
         };
-        if touched { Err(fail::read_only(&self.reserved)) } else { Ok(()) }
+        if touched { Err(fail::read_only(prefix)) } else { Ok(()) }
     }
 
     /// Refuses to touch a lease that keys of the API server live by.
     pub(crate) async fn refuse_reserved_lease(&self, id: i64) -> Result<(), Status> {
+        if self.reserved.is_none() {
+            return Ok(());
+        }
         let keys = self.reading(move |keyspace| keyspace.lease_keys(id)).await?;
         keys.into_iter().try_for_each(|key| self.refuse_reserved(&KeyRange::key(key)))
     }

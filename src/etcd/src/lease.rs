@@ -47,7 +47,10 @@ impl Lease for Door {
         Ok(Response::new(LeaseGrantResponse { header, id: granted.id, ttl: signed(granted.ttl_seconds), error }))
     }
 
-    async fn lease_revoke(&self, request: Request<LeaseRevokeRequest>) -> Result<Response<LeaseRevokeResponse>, Status> {
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let id = request.into_inner().id;
         self.refuse_reserved_lease(id).await?;
         self.store.lease_revoke(id).await.map_err(fail::store)?;
@@ -78,7 +81,13 @@ impl Lease for Door {
             Ok(remaining) => remaining,
             Err(StoreError::LeaseNotFound(_)) => {
                 let header = self.header_now();
-                return Ok(Response::new(LeaseTimeToLiveResponse { header, id, ttl: -1, granted_ttl: 0, keys: vec![] }));
+                return Ok(Response::new(LeaseTimeToLiveResponse {
+                    header,
+                    id,
+                    ttl: -1,
+                    granted_ttl: 0,
+                    keys: vec![],
+                }));
             }
             Err(error) => return Err(fail::store(error)),
         };
@@ -106,8 +115,8 @@ impl Door {
     async fn keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
         self.refuse_reserved_lease(id).await?;
         let ttl = match self.store.lease_keep_alive(id).await {
-            // Begun anew a moment ago, so a fraction of a second is gone already.
-            Ok(ttl) => signed(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)),
+            // Begun anew a moment ago: a timer's fraction of a second too little or too much.
+            Ok(ttl) => signed((ttl + Duration::from_millis(500)).as_secs()),
             Err(StoreError::LeaseNotFound(_)) => 0,
             Err(error) => return Err(fail::store(error)),
         };

@@ -12,8 +12,9 @@
 //! - The keys of the API server can be read and watched; what would change them, or end a lease that they live by, is
 //!   refused with `PermissionDenied`: they obey rules that only the API server knows.
 //! - Who may come in at all is told by client certificates; there are no users and roles.
-//! - A lease lives a year at most, transactions lie in one another 16 deep at most, and a transaction within another may not
-//!   delete what one beside it puts.
+//! - A lease lives a year at most, and transactions lie in one another 16 deep at most.
+//! - No transaction changes a key twice. etcd too refuses that, but overlooks two ways: a range without an end that deletes
+//!   what the transaction puts, and a transaction within that deletes what one beside it puts.
 //! - Members join with a token and not by `member add` on their own; see [`Members`].
 //! - A snapshot is a database file as etcd 3.5 writes it, made from the keyspace: see [`snapshot`].
 //!
@@ -40,7 +41,7 @@ mod tests;
 
 pub use self::{
     door::Door,
-    members::{Member, MemberError, Members, Standing},
+    members::{Alone, Member, MemberError, Members, Standing},
     serve::{TlsError, serve, server_config},
 };
 

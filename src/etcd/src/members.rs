@@ -84,3 +84,66 @@ pub trait Members: Send + Sync + 'static {
     /// What is wrong with the server, if something is; empty is healthy.
     fn complaints(&self) -> Vec<String>;
 }
+
+/// The members of a cluster that is one server and stays so.
+pub struct Alone<F> {
+    member: Member,
+    standing: F,
+}
+
+impl<F: Fn() -> Standing + Send + Sync + 'static> Alone<F> {
+    /// A server that clients reach at `client_url` and that stands as `standing` says.
+    pub fn new(name: &str, client_url: &str, standing: F) -> Self {
+        let member = Member {
+            id: standing().id,
+            name: name.to_owned(),
+            peer_urls: Vec::new(),
+            client_urls: vec![client_url.to_owned()],
+            learner: false,
+        };
+        Self { member, standing }
+    }
+
+    fn known(&self, id: u64) -> Result<(), MemberError> {
+        if id == self.member.id { Ok(()) } else { Err(MemberError::NotFound) }
+    }
+}
+
+#[tonic::async_trait]
+impl<F: Fn() -> Standing + Send + Sync + 'static> Members for Alone<F> {
+    fn standing(&self) -> Standing {
+        (self.standing)()
+    }
+
+    async fn list(&self, _: bool) -> Result<Vec<Member>, MemberError> {
+        Ok(vec![self.member.clone()])
+    }
+
+    async fn add(&self, _: Vec<String>, _: bool) -> Result<Member, MemberError> {
+        Err(MemberError::Refused("this server was started to stay alone".to_owned()))
+    }
+
+    async fn remove(&self, id: u64) -> Result<(), MemberError> {
+        self.known(id)?;
+        Err(MemberError::Refused("the last member cannot be removed".to_owned()))
+    }
+
+    async fn update(&self, id: u64, _: Vec<String>) -> Result<(), MemberError> {
+        self.known(id)?;
+        Err(MemberError::Refused("this server was started to stay alone".to_owned()))
+    }
+
+    async fn promote(&self, id: u64) -> Result<(), MemberError> {
+        self.known(id)?;
+        Err(MemberError::NotLearner)
+    }
+
+    async fn transfer_leader(&self, id: u64) -> Result<(), MemberError> {
+        // As etcd: to whom leads already there is nothing to do.
+        self.known(id)
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -23,8 +23,8 @@ use crate::{
     door::signed,
     fail,
     pb::{
-        self, WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType, watch_request::RequestUnion,
-        watch_server::Watch,
+        self, WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType,
+        watch_request::RequestUnion, watch_server::Watch,
     },
 };
 
@@ -205,7 +205,8 @@ impl Session {
             request.watch_id
         };
         // What is told as the revision of the answer is the last one that the watch does not see.
-        let start = if request.start_revision == 0 { revision + 1 } else { convert::unsigned(request.start_revision).max(1) };
+        let start =
+            if request.start_revision == 0 { revision + 1 } else { convert::unsigned(request.start_revision).max(1) };
         Ok((id, storage::WatchRequest { range, start_revision: Some(start) }))
     }
 
@@ -326,7 +327,11 @@ mod tests {
     #[test]
     fn fragments_hold_all_events_in_order_and_only_the_last_says_that_it_is_the_last() {
         let event = |number: i64| pb::Event {
-            kv: Some(pb::KeyValue { mod_revision: number, value: vec![0; 700 << 10].into(), ..pb::KeyValue::default() }),
+            kv: Some(pb::KeyValue {
+                mod_revision: number,
+                value: vec![0; 700 << 10].into(),
+                ..pb::KeyValue::default()
+            }),
             ..pb::Event::default()
         };
         let parts = fragments(WatchResponse { watch_id: 7, events: (0..7).map(event).collect(), ..none() });

@@ -46,7 +46,10 @@ impl Kv for Door {
         }
     }
 
-    async fn delete_range(&self, request: Request<DeleteRangeRequest>) -> Result<Response<DeleteRangeResponse>, Status> {
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
         let op = request_op::Request::RequestDeleteRange(request.into_inner());
         match self.one(op).await? {
             response_op::Response::ResponseDeleteRange(response) => Ok(Response::new(response)),

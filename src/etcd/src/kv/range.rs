@@ -27,12 +27,8 @@ pub(super) fn check(request: &RangeRequest) -> Result<(), Status> {
 
 /// Whether the order of keys and the store's own limit will do.
 fn is_plain(request: &RangeRequest) -> bool {
-    let bounds = [
-        request.min_mod_revision,
-        request.max_mod_revision,
-        request.min_create_revision,
-        request.max_create_revision,
-    ];
+    let bounds =
+        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
     request.sort_order() == SortOrder::None && bounds == [0; 4]
 }
 

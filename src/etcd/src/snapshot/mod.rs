@@ -22,9 +22,8 @@ use crate::{door::signed, pb};
 /// The bucket of all changes.
 pub(crate) const KEY: &[u8] = b"key";
 /// All buckets that etcd 3.5 makes, in their order.
-const BUCKETS: [&[u8]; 10] = [
-    b"alarm", b"auth", b"authRoles", b"authUsers", b"cluster", KEY, b"lease", b"members", b"members_removed", b"meta",
-];
+const BUCKETS: [&[u8]; 10] =
+    [b"alarm", b"auth", b"authRoles", b"authUsers", b"cluster", KEY, b"lease", b"members", b"members_removed", b"meta"];
 
 /// Why a snapshot could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +64,7 @@ fn revision_key(revision: u64, number: u32) -> [u8; 17] {
 
 /// A change's value there; of a deletion only the key.
 pub(crate) fn value(change: Recorded) -> pb::KeyValue {
-    if change.deleted {
-        pb::KeyValue { key: change.kv.key, ..pb::KeyValue::default() }
-    } else {
-        change.kv.into()
-    }
+    if change.deleted { pb::KeyValue { key: change.kv.key, ..pb::KeyValue::default() } } else { change.kv.into() }
 }
 
 /// Hands on what a database of etcd would hold.

@@ -1,1 +1,0 @@
-//! The whole crate over a real store.
