@@ -34,6 +34,8 @@ const UNDECIDED: Duration = Duration::from_secs(7);
 const READ: Duration = Duration::from_secs(1);
 /// How long an answer may still be on its way from a server that leads no more.
 const DEPOSED: Duration = Duration::from_millis(500);
+/// How long the reason of a failure may take to be known once the store has let go of what was proposed.
+const REASON: Duration = Duration::from_millis(500);
 /// How long to wait until the same server is asked again.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -98,7 +100,9 @@ impl RaftStore {
             }
             Ok(Err(error)) => Err(NotDone::Failed(StoreError::Unavailable(error.to_string()))),
             Err(_) => {
-                Err(NotDone::Failed(self.failure.get().unwrap_or_else(|| {
+                // The reason is noted a moment after the proposals are let go of.
+                let reason = timeout(REASON, self.failure.noted()).await;
+                Err(NotDone::Failed(reason.unwrap_or_else(|_| {
                     StoreError::UnknownOutcome("the store stopped before it was decided".to_owned())
                 })))
             }
@@ -266,9 +270,11 @@ impl RaftStore {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
-    /// Whether this server is the one that votes: what it has decided nobody else has to hear.
+    /// Whether this server is the one that votes, and leads: what it has decided nobody else has to hear, and what was
+    /// decided before it has applied.
     pub(crate) fn is_alone(&self) -> bool {
-        self.raft.server_metrics().borrow_watched().membership_config.voter_ids().eq([self.local.identity.id])
+        self.leadership.own.borrow().is_some()
+            && self.raft.server_metrics().borrow_watched().membership_config.voter_ids().eq([self.local.identity.id])
     }
 }
 

@@ -112,6 +112,26 @@ impl Cluster {
         cluster
     }
 
+    /// Starts `coracle server` alone.
+    pub fn server() -> Self {
+        let mut cluster = Self::new(true);
+        cluster.start();
+        cluster
+    }
+
+    /// The command of this cluster's agent, which has still to be told how it joins.
+    pub fn agent_command(&self) -> Command {
+        let mut command = coracle();
+        command.args(["agent", "--log", "info", "--data-dir"]).arg(self.data().join("agent"));
+        command.args(["--kubelet-listen", &format!("127.0.0.1:{}", self.kubelet_port)]);
+        command
+    }
+
+    /// Starts the agent by that command.
+    pub fn run_agent(&mut self, command: Command) {
+        self.agent = Some(start_and_wait(command, &self.data().join("agent.log"), "The agent runs"));
+    }
+
     /// Starts the process (again) on the same data.
     pub fn start(&mut self) {
         let mut command = coracle();
@@ -282,7 +302,7 @@ impl Drop for Cluster {
 }
 
 /// kubectl, as `make test` fetched it.
-fn kubectl_path() -> PathBuf {
+pub fn kubectl_path() -> PathBuf {
     let path = root().join(".tools/bin/kubectl");
     assert!(path.exists(), "{} is missing: `scripts/setup.sh test` fetches it", path.display());
     path

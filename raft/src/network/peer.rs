@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use futures::{
@@ -55,6 +56,11 @@ impl Peers {
         }
     }
 }
+
+/// How long to let a server be that could not be reached.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+/// How long to let a server be that does not want to be spoken to: that takes a person to mend.
+const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
 /// Another server.
 pub(crate) struct Peer {
@@ -109,11 +115,24 @@ impl Peer {
 
     async fn dial(self: Arc<Self>, lane: Lane) -> Result<Link, Arc<PeerError>> {
         let dialled = self.dial_alone().await.map_err(Arc::new);
+        // Whoever asks keeps asking: an answer that comes at once would be asked for without a pause.
+        match dialled.as_ref().err().map(|error| &**error) {
+            None | Some(PeerError::Closing) => {}
+            Some(PeerError::Refused { .. }) => self.pause(AFTER_REFUSAL).await,
+            Some(_) => self.pause(AFTER_FAILURE).await,
+        }
         *self.state(lane).lock() = match &dialled {
             Ok(link) => State::Up(link.clone()),
             Err(_) => State::Down,
         };
         dialled
+    }
+
+    async fn pause(&self, length: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(length) => {}
+            () = self.local.closing.cancelled() => {}
+        }
     }
 
     /// A connection of one's own.

@@ -1,11 +1,16 @@
 //! What exists in a cluster before anyone adds to it: namespaces, roles, priorities, and the Service `kubernetes`.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use serde_json::{Value, json};
 use storage::StoreError;
 
 use crate::{
+    cacher::Scope,
     core::Core,
     encoding, keys,
     registry::{
@@ -14,10 +19,12 @@ use crate::{
     },
 };
 
+/// How the endpoint slices of the Service `kubernetes` begin that are for servers on a less common port.
+const OTHER_PORTS: &str = "kubernetes-";
 /// Objects written in one transaction.
 const BATCH: usize = 64;
 
-/// Creates what is not there, and brings the endpoint of the Service `kubernetes` up to date.
+/// Creates what is not there.
 ///
 /// # Errors
 /// When the store fails.
@@ -29,9 +36,6 @@ pub async fn bootstrap(core: &Arc<Core>) -> Result<(), StoreError> {
     for batch in wanted.chunks(BATCH) {
         create_missing(core, batch).await?;
     }
-    for object in endpoints(core) {
-        bring_up_to_date(core, object).await?;
-    }
     for object in auth::bootstrap::objects() {
         reconcile(core, &object).await?;
     }
@@ -42,6 +46,36 @@ pub async fn bootstrap(core: &Arc<Core>) -> Result<(), StoreError> {
         StoreError::Unavailable(format!("the watch cache is at {} of {}", behind.current, behind.wanted))
     })?;
     core.bootstrapped.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Points the Service `kubernetes` at these servers, and at no others.
+///
+/// # Errors
+/// When the store fails.
+pub async fn advertise(core: &Core, servers: &[SocketAddr]) -> Result<(), StoreError> {
+    let wanted = endpoints(servers);
+    let stale: Vec<String> = core
+        .cacher
+        .resource("discovery.k8s.io", "endpointslices")
+        .map(|cache| cache.list(&Scope::Namespace("default".into()), None, |_| true).0)
+        .unwrap_or_default()
+        .iter()
+        .map(|slice| slice.name().to_owned())
+        .filter(|name| {
+            name.starts_with(OTHER_PORTS) && wanted.iter().all(|object| object["metadata"]["name"] != **name)
+        })
+        .collect();
+    for object in wanted {
+        bring_up_to_date(core, object).await?;
+    }
+    let mut mutation = Mutation::default();
+    for name in &stale {
+        mutation.delete(keys::full("discovery.k8s.io", "endpointslices", "default", name));
+    }
+    if !stale.is_empty() {
+        mutation.commit(&core.store).await?;
+    }
     Ok(())
 }
 
@@ -154,24 +188,37 @@ fn api_services(core: &Core) -> Vec<Value> {
     services
 }
 
-fn endpoints(core: &Core) -> Vec<Value> {
-    let (host, port) = (core.config.advertised.ip().to_string(), core.config.advertised.port());
-    vec![
-        json!({
-            "apiVersion": "v1", "kind": "Endpoints",
-            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {
-                "endpointslice.kubernetes.io/skip-mirror": "true",
-            }},
-            "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
-        }),
-        json!({
+/// The endpoints of the Service `kubernetes`. A slice has one port for all its addresses, so servers that listen on different
+/// ones stand in different slices: those of the port that most have in `kubernetes`, others in `kubernetes-PORT`.
+fn endpoints(servers: &[SocketAddr]) -> Vec<Value> {
+    let mut by_port: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for server in servers {
+        by_port.entry(server.port()).or_default().push(server.ip().to_string());
+    }
+    let port = |port: &u16| json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    let subset = |(number, hosts): (&u16, &Vec<String>)| {
+        let addresses: Vec<Value> = hosts.iter().map(|host| json!({"ip": host})).collect();
+        json!({"addresses": addresses, "ports": port(number)})
+    };
+    let mut objects = vec![json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {
+            "endpointslice.kubernetes.io/skip-mirror": "true",
+        }},
+        "subsets": by_port.iter().map(subset).collect::<Vec<Value>>(),
+    })];
+    let most = by_port.iter().max_by_key(|(_, hosts)| hosts.len()).map(|(number, _)| *number);
+    for (number, hosts) in &by_port {
+        let name = if Some(*number) == most { "kubernetes".to_owned() } else { format!("{OTHER_PORTS}{number}") };
+        let endpoints: Vec<Value> =
+            hosts.iter().map(|host| json!({"addresses": [host], "conditions": {"ready": true}})).collect();
+        objects.push(json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [host], "conditions": {"ready": true}}],
-            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-        }),
-    ]
+            "metadata": {"name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": "IPv4", "endpoints": endpoints, "ports": port(number),
+        }));
+    }
+    objects
 }
 
 /// Where an object belongs; `None` for a kind that is not served.

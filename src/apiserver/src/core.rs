@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use component_base::{SharedClock, SharedEntropy, Tasks};
 use storage::SharedStore;
 
@@ -51,7 +52,8 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The parts of one API server.
+/// The parts of one API server; clones share all of them.
+#[derive(Clone)]
 pub struct Core {
     /// What the operator decided.
     pub config: Config,
@@ -63,25 +65,27 @@ pub struct Core {
     pub tasks: Tasks,
     /// Its metrics.
     pub metrics: ServerMetrics,
-    /// The store.
+    /// Where writes go: the store, or for a controller the store for as long as this server leads.
     pub store: SharedStore,
     /// The resources that are served now.
-    pub tables: ArcSwap<Table>,
+    pub tables: Arc<ArcSwap<Table>>,
     /// The watch cache.
     pub cacher: Arc<Cacher>,
     /// Who a client is.
-    pub authenticator: auth::Authenticator,
+    pub authenticator: Arc<auth::Authenticator>,
     /// What clients may do.
     pub authorizers: Arc<Authorizers>,
     /// What is let in, and how it is changed.
-    pub admission: admission::Chain,
+    pub admission: Arc<admission::Chain>,
     /// Signs service-account tokens.
     pub tokens: Arc<auth::TokenSigner>,
     /// Limits.
     pub inflight: InFlight,
     /// The way to kubelets.
     pub kubelets: KubeletClient,
-    pub(crate) bootstrapped: AtomicBool,
+    /// What answers below `/coracle/`.
+    pub own_paths: Router,
+    pub(crate) bootstrapped: Arc<AtomicBool>,
 }
 
 impl Core {

@@ -1,7 +1,6 @@
-//! What keeps the store from growing for ever: events go after an hour, and old versions of everything are forgotten after
-//! five minutes.
+//! What keeps the store from growing for ever: events go after an hour. Old versions the store forgets by itself.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -15,8 +14,6 @@ use crate::{
 
 /// How long an event is kept after it was last seen.
 const EVENT_AGE: SignedDuration = SignedDuration::from_hours(1);
-/// How far back lists and watches can reach.
-const HISTORY: Duration = Duration::from_secs(300);
 /// Events deleted in one transaction.
 const BATCH: usize = 256;
 
@@ -60,23 +57,6 @@ pub async fn expire_events(core: Arc<Core>) {
                 tokio::time::sleep(wait.unsigned_abs()).await;
             }
             None => changes.woken().await,
-        }
-    }
-}
-
-/// Forgets old versions, for as long as the server runs. While nothing is written, nothing is done.
-pub async fn compact(core: Arc<Core>) {
-    let mut progress = core.cacher.progress();
-    loop {
-        let reached = *progress.borrow_and_update();
-        tokio::time::sleep(HISTORY).await;
-        if reached > core.store.compacted_revision()
-            && let Err(error) = core.store.compact(reached).await
-        {
-            tracing::warn!(%error, revision = reached, "old versions could not be forgotten");
-        }
-        if *progress.borrow() == reached && progress.changed().await.is_err() {
-            return;
         }
     }
 }

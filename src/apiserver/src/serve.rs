@@ -14,16 +14,14 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     chain::{self, PeerCertificate},
     core::Core,
 };
 
-/// How long a client may take to prove itself.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests that run may go on when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Requests and watches of one HTTP/2 connection at once.
@@ -86,39 +84,9 @@ pub fn authority_der(pem: &str) -> Result<Vec<u8>, TlsError> {
         .map_err(|error| TlsError::Pem { what: "authority", message: error.to_string() })
 }
 
-/// Accepts connections until the server stops.
-pub async fn serve(core: Arc<Core>, listener: TcpListener, tls: Arc<ServerConfig>) {
-    let acceptor = TlsAcceptor::from(tls);
-    let tasks = core.tasks.clone();
+/// Serves one connection until it or the server ends.
+pub(crate) async fn connection(core: Arc<Core>, stream: TlsStream<TcpStream>) -> io::Result<()> {
     let stopping = core.tasks.stopping();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (core, acceptor) = (core.clone(), acceptor.clone());
-                let connection = async move {
-                    if let Err(error) = connection(core, acceptor, stream).await {
-                        tracing::debug!(%peer, %error, "a connection ended");
-                    }
-                };
-                tasks.spawn_graceful("connection", connection);
-            }
-            Err(error) => {
-                // Usually too many open files: wait for connections to end rather than spin.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let stopping = core.tasks.stopping();
-    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.map(|certificate| PeerCertificate(Arc::from(certificate.as_ref())));
     let service = service_fn(move |request: Request<Incoming>| {

@@ -1,6 +1,10 @@
 //! An API server, put together from its parts and started.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use arc_swap::ArcSwap;
 use auth::UserInfo;
@@ -8,7 +12,8 @@ use axum::{Router, body::Body};
 use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
 use http::Request;
 use storage::{SharedStore, StoreError};
-use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     bootstrap,
@@ -49,6 +54,9 @@ pub struct Parts {
     pub tokens: Arc<auth::TokenSigner>,
     /// The cluster's authority in DER: client certificates of other authorities prove nothing.
     pub client_authority: Vec<u8>,
+    /// What answers below `/coracle/`, which Kubernetes has not: it finds who asks as an [`auth::UserInfo`] in the request's
+    /// extensions, authorized for the path as a non-resource URL.
+    pub own_paths: Router,
 }
 
 /// A running API server.
@@ -63,7 +71,7 @@ impl ApiServer {
     /// # Errors
     /// When the store fails.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { config, store, clock, entropy, tasks, metrics, tokens, client_authority } = parts;
+        let Parts { config, store, clock, entropy, tasks, metrics, tokens, client_authority, own_paths } = parts;
         let table = Table::builtin();
         let cacher = Cacher::start(store.clone(), clock.clone(), &tasks, table.stored()).await?;
         let reader: Arc<dyn auth::ObjectReader> = Arc::new(CacheReader::new(cacher.clone()));
@@ -72,28 +80,31 @@ impl ApiServer {
             rbac: auth::RbacAuthorizer::new(reader.clone()),
         });
         let core = Arc::new(Core {
-            authenticator: auth::Authenticator::new(tokens.clone(), reader.clone(), clock.clone(), client_authority),
-            admission: admission::Chain::new(reader, entropy.clone(), authorizers.clone()),
+            authenticator: Arc::new(auth::Authenticator::new(
+                tokens.clone(),
+                reader.clone(),
+                clock.clone(),
+                client_authority,
+            )),
+            admission: Arc::new(admission::Chain::new(reader, entropy.clone(), authorizers.clone())),
             authorizers,
             kubelets: KubeletClient::new(config.kubelet_tls.clone()),
             inflight: InFlight::default(),
             metrics: ServerMetrics::new(metrics),
-            bootstrapped: AtomicBool::new(false),
+            own_paths,
+            bootstrapped: Arc::new(AtomicBool::new(false)),
             config,
             clock,
             entropy,
             tasks,
             store,
-            tables: ArcSwap::from_pointee(table),
+            tables: Arc::new(ArcSwap::from_pointee(table)),
             cacher,
             tokens,
         });
         core.tables.store(Arc::new(Table::with(custom::served(&core))));
         let definitions = core.clone();
         core.tasks.spawn("custom resources", async move { custom::run(definitions).await });
-        let (events, history) = (core.clone(), core.clone());
-        core.tasks.spawn("event expiry", async move { housekeeping::expire_events(events).await });
-        core.tasks.spawn("compaction", async move { housekeeping::compact(history).await });
         bootstrap::bootstrap(&core).await?;
         Ok(Self { core })
     }
@@ -108,14 +119,37 @@ impl ApiServer {
         })
     }
 
+    /// The same server, whose writes go to `store`: a view of the same store that may refuse them.
+    #[must_use]
+    pub fn writing_to(&self, store: SharedStore) -> Self {
+        Self { core: Arc::new(Core { store, ..(*self.core).clone() }) }
+    }
+
+    /// What one server of the cluster does for all, for as long as `tasks` run: deletes events when their time is over.
+    pub fn keep_house(&self, tasks: &Tasks) {
+        let core = self.core.clone();
+        tasks.spawn("event expiry", async move { housekeeping::expire_events(core).await });
+    }
+
+    /// Points the Service `kubernetes` at these servers.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn advertise(&self, servers: &[SocketAddr]) -> Result<(), StoreError> {
+        bootstrap::advertise(&self.core, servers).await
+    }
+
     /// A way in for a component of this process under `identity`, which `kube::Client::new(_, "default")` takes.
     pub fn client_for(&self, identity: UserInfo) -> InProcess {
         InProcess::new(self.core.clone(), identity)
     }
 
-    /// Serves over TLS until its tasks stop.
-    pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
-        serve::serve(self.core.clone(), listener, tls).await;
+    /// Serves one connection of a client, accepted with [`serve::server_config`], until it or the server ends.
+    ///
+    /// # Errors
+    /// When it broke off.
+    pub async fn serve_connection(&self, stream: TlsStream<TcpStream>) -> io::Result<()> {
+        serve::connection(self.core.clone(), stream).await
     }
 
     /// The watch cache, for readers of the same process.

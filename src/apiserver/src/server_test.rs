@@ -26,7 +26,14 @@ impl Cluster {
         let entropy: SharedEntropy = Arc::new(OsEntropy);
         let issuer = "https://kubernetes.default.svc.cluster.local";
         let tokens = auth::TokenSigner::open_or_create(&folder.path().join("sa.key"), issuer, entropy.clone()).unwrap();
-        let store = raft::RaftStore::open(&folder.path().join("db")).await.unwrap();
+        let options = raft::Options {
+            id: 1,
+            cluster: "test".into(),
+            server: raft::Server::default(),
+            connect: Arc::new(raft::NoPeers),
+            begin: true,
+        };
+        let store = raft::RaftStore::open(&folder.path().join("db"), options).await.unwrap();
         let tasks = Tasks::new();
         let config = Config {
             advertised: "127.0.0.1:6443".parse().unwrap(),
@@ -45,6 +52,7 @@ impl Cluster {
             metrics: Metrics::new(),
             tokens: Arc::new(tokens),
             client_authority: Vec::new(),
+            own_paths: axum::Router::new(),
         })
         .await
         .unwrap();

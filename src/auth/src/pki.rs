@@ -130,6 +130,19 @@ impl ClusterCa {
         self.leaf(params, now)
     }
 
+    /// The certificate of `name` among equals, who are each both client and server of the others.
+    ///
+    /// # Errors
+    /// When the name cannot stand in a certificate.
+    pub fn peer(&self, name: &str, now: Timestamp) -> Result<Certified, PkiError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = self::name(name, &[]);
+        params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        self.leaf(params, now)
+    }
+
     /// Signs a certificate signing request (PEM): its subject, names and key as they stand, for `usages` as Kubernetes names them
     /// and so many seconds, at most a year.
     ///

@@ -44,7 +44,7 @@ pub enum Member {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Output {
+pub enum Output {
     Table,
     Json,
 }

@@ -33,7 +33,7 @@ impl NodeCredentials {
     pub fn read(folder: &Path) -> Result<Self, ServerError> {
         let read = |file: &str| {
             let path = folder.join(file);
-            fs::read_to_string(&path).map_err(|source| ServerError::Credentials { path, source })
+            fs::read_to_string(&path).map_err(|source| ServerError::File { path, source })
         };
         Ok(Self {
             node_name: read(FILES[0])?.trim().to_owned(),
@@ -79,7 +79,7 @@ pub(crate) fn issue(ca: &ClusterCa, url: &str, name: &str, now: Timestamp) -> Re
 /// When there is no cluster in the directory.
 pub fn issue_node_credentials(data_dir: &Path, name: &str, clock: &dyn Clock) -> Result<NodeCredentials, ServerError> {
     let kubeconfig = data_dir.join("admin.kubeconfig");
-    let failed = |source| ServerError::Credentials { path: kubeconfig.clone(), source };
+    let failed = |source| ServerError::File { path: kubeconfig.clone(), source };
     let text = fs::read_to_string(&kubeconfig).map_err(failed)?;
     let url = text.lines().find_map(|line| line.trim().strip_prefix("server: "));
     let url = url.ok_or_else(|| failed(io::Error::other("it names no server")))?;

@@ -1,11 +1,24 @@
 //! The server: everything a cluster's control plane needs, in the order it needs it: keys, store, API server, controllers
 //! and scheduler.
 //!
+//! ```text
+//!  door          the one port: clients of the API, and other servers
+//!  identity      which server of which cluster this is; `join` asks for one, `cluster_api` gives it
+//!  peers         how servers know one another
+//!  leading       controllers and scheduler, where the leader is
+//! ```
+//!
 //! Controllers and scheduler enter the API server's own router in this process, each under its own identity: there is no
 //! socket and no TLS between them, and RBAC sees them all the same.
 
+mod cluster_api;
 mod credentials;
+mod door;
+mod identity;
+mod join;
+mod leading;
 mod network;
+mod peers;
 mod tls;
 
 use std::{
@@ -15,15 +28,21 @@ use std::{
 };
 
 use apiserver::{ApiServer, Parts};
-use auth::{ClusterCa, TokenSigner, UserInfo, pki};
+use auth::{ClusterCa, TokenSigner, pki};
 use component_base::{SharedClock, SharedEntropy, Tasks, metrics::Metrics};
-use controller_manager::{CertificateSigner, PodRange, framework::Clients};
 use raft::RaftStore;
 use storage::DataDir;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
+use cluster_api::Cluster;
+pub use cluster_api::Members;
 pub use credentials::{NodeCredentials, issue_node_credentials};
+use door::Door;
+use identity::Identity;
+pub use join::{Join, JoinError};
 pub use network::{Network, NetworkError, nth_address};
+use peers::Peers;
+pub use raft::Member;
 
 /// Who issues service-account tokens.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -35,8 +54,14 @@ const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 pub struct Config {
     /// Where state and keys are kept.
     pub data_dir: PathBuf,
-    /// Where the API is served; port 0 takes a free one.
+    /// This server's name, for people.
+    pub name: String,
+    /// Where clients and other servers come in; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Under which host they reach it, where that is not the address it listens on.
+    pub advertise: Option<String>,
+    /// How it finds its cluster; without it, a server without an identity begins one.
+    pub join: Option<Join>,
     /// Further names and addresses of this server.
     pub names: Vec<String>,
     /// Addresses and names inside the cluster.
@@ -76,9 +101,25 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A folder of node credentials that cannot be used.
+    /// The store is gone.
+    #[error(
+        "server {id} has lost its store: there is none in {}. It must not come back as who it was: `coracle member remove \
+         {id}` on another server, then start this one with an empty data directory and --join; a cluster's only server needs \
+         its store back",
+        path.display()
+    )]
+    StoreLost {
+        /// Where it was.
+        path: PathBuf,
+        /// Which server this is.
+        id: u64,
+    },
+    /// The cluster cannot be joined.
+    #[error("cannot join the cluster: {0}")]
+    Join(#[from] JoinError),
+    /// A file that cannot be used.
     #[error("{}: {source}", path.display())]
-    Credentials {
+    File {
         /// Which file.
         path: PathBuf,
         /// What the system said.
@@ -92,7 +133,7 @@ pub struct Server {
     store: RaftStore,
     ca: Arc<ClusterCa>,
     config: Config,
-    address: SocketAddr,
+    url: String,
     kubeconfig: PathBuf,
     // Held for as long as the store is open: the lock ends with it.
     _data_dir: DataDir,
@@ -108,17 +149,48 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let address = listener.local_addr().map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let host = config.advertise.clone().unwrap_or_else(|| address.ip().to_string());
+        let advertised = format!("{}:{}", if host.contains(':') { format!("[{host}]") } else { host }, address.port());
         let tasks = Tasks::new();
         let server_dir = config.data_dir.join("server");
         let pki_dir = server_dir.join("pki");
         pki::make_folder(&server_dir)?;
         let data_dir = DataDir::open(server_dir.join("store"))?;
-        let store = RaftStore::open(&data_dir.database()).await?;
+        let mut identity = identify(&config, &server_dir, &pki_dir, &advertised).await?;
+        identity.check_store(&data_dir.database())?;
         let ca = Arc::new(ClusterCa::open_or_create(&pki_dir, &*config.clock)?);
         let tokens = TokenSigner::open_or_create(&pki_dir.join("service-account.key"), ISSUER, config.entropy.clone())?;
+        let peers = Arc::new(Peers::new(&pki_dir.join(join::PEERS), identity.id, &*config.clock)?);
+        let options = raft::Options {
+            id: identity.id,
+            cluster: identity.cluster.clone(),
+            server: raft::Server {
+                name: config.name.clone(),
+                peer_address: advertised.clone(),
+                api_address: advertised.clone(),
+            },
+            connect: peers.clone(),
+            begin: identity.began,
+        };
+        let store = RaftStore::open(&data_dir.database(), options).await?;
+        identity.promise(&server_dir)?;
         let now = config.clock.now();
         let serving = ca.server("kube-apiserver", &names(&config, address)?, now)?;
+        // With its authority: who joins knows that one by its hash, and has to be shown it.
+        let chain = format!("{}{}", serving.certificate, ca.certificate_pem());
+        let clients = apiserver::serve::server_config(&chain, &serving.key, ca.certificate_pem());
+        let (ready, api) = watch::channel(None);
+        let door = Door {
+            store: store.clone(),
+            clients: clients.map_err(tls::TlsError::from)?,
+            peers: peers.server.clone(),
+            api,
+            tasks: tasks.clone(),
+        };
+        tasks.spawn_graceful("door", door.open(listener));
+        await_leader(&store).await;
         let kubelet_client = ca.client("kube-apiserver-kubelet-client", &["system:masters"], now)?;
+        let own = Cluster { store: store.clone(), cluster: identity.cluster.clone(), keys: pki_dir.clone() };
         let parts = Parts {
             config: apiserver::Config {
                 advertised: address,
@@ -135,23 +207,23 @@ impl Server {
             metrics: Metrics::new(),
             tokens: Arc::new(tokens),
             client_authority: tls::der(ca.certificate_pem())?,
+            own_paths: cluster_api::paths(own),
         };
         let api = ApiServer::start(parts).await?;
-        let tls = apiserver::serve::server_config(&serving.certificate, &serving.key, ca.certificate_pem());
-        let tls = tls.map_err(tls::TlsError::from)?;
-        let serving = api.clone();
-        tasks.spawn_graceful("api", async move { serving.serve(listener, tls).await });
+        ready.send_replace(Some(api.clone()));
         let kubeconfig = config.data_dir.join("admin.kubeconfig");
         let admin = ca.client("kubernetes-admin", &["system:masters"], now)?;
-        let text = pki::kubeconfig(&format!("https://{address}"), ca.certificate_pem(), "kubernetes-admin", &admin);
+        let url = format!("https://{advertised}");
+        let text = pki::kubeconfig(&url, ca.certificate_pem(), "kubernetes-admin", &admin);
         pki::write_private(&kubeconfig, text.as_bytes())?;
-        start_clients(&api, &config, &ca, &tasks).await;
-        Ok(Self { tasks, store, ca, config, address, kubeconfig, _data_dir: data_dir })
+        let leading = leading::lead(api, store.clone(), config.clone(), ca.clone(), tasks.clone());
+        tasks.spawn_graceful("leading", leading);
+        Ok(Self { tasks, store, ca, config, url, kubeconfig, _data_dir: data_dir })
     }
 
     /// The API's URL.
     pub fn url(&self) -> String {
-        format!("https://{}", self.address)
+        self.url.clone()
     }
 
     /// The administrator's kubeconfig.
@@ -194,6 +266,7 @@ fn names(config: &Config, address: SocketAddr) -> Result<Vec<String>, ServerErro
     names.push(format!("kubernetes.default.svc.{}", config.network.domain));
     names.push("127.0.0.1".to_owned());
     names.push(address.ip().to_string());
+    names.extend(config.advertise.clone());
     names.push(nth_address(&config.network.service_cidr, 1)?.to_string());
     names.extend(config.names.iter().cloned());
     names.sort();
@@ -201,37 +274,27 @@ fn names(config: &Config, address: SocketAddr) -> Result<Vec<String>, ServerErro
     Ok(names)
 }
 
-/// Controllers and scheduler, as clients of this process's API server.
-async fn start_clients(api: &ApiServer, config: &Config, ca: &Arc<ClusterCa>, tasks: &Tasks) {
-    let entry = api.clone();
-    let as_user = move |name: String, groups: Vec<String>| {
-        kube::Client::new(entry.client_for(UserInfo { name, groups, ..UserInfo::default() }), "default")
-    };
-    let authenticated = vec!["system:authenticated".to_owned()];
-    let client = as_user("system:kube-scheduler".to_owned(), authenticated);
-    let controllers = controller_manager::Config {
-        clients: Clients::new(move |identity| as_user(identity.name, identity.groups)),
-        clock: config.clock.clone(),
-        entropy: config.entropy.clone(),
-        root_ca: ca.certificate_pem().to_owned(),
-        pod_range: Some(PodRange {
-            cluster_cidr: config.network.cluster_cidr.clone(),
-            node_bits: config.network.node_mask,
-        }),
-        signer: Some(Arc::new(Signer { ca: ca.clone(), clock: config.clock.clone() })),
-    };
-    controller_manager::run(controllers, tasks).await;
-    scheduler::run(scheduler::Config { client }, tasks).await;
-}
-
-/// The cluster's authority, as the certificate controllers use it.
-struct Signer {
-    ca: Arc<ClusterCa>,
-    clock: SharedClock,
-}
-
-impl CertificateSigner for Signer {
-    fn sign(&self, request: &str, usages: &[String], seconds: Option<i64>) -> Result<String, String> {
-        self.ca.sign_request(request, usages, seconds, self.clock.now()).map_err(|error| error.to_string())
+/// Which server of which cluster this is: as it was before, or as the cluster that it joins says, or the first of a new one.
+async fn identify(config: &Config, folder: &Path, keys: &Path, address: &str) -> Result<Identity, ServerError> {
+    if let Some(identity) = Identity::read(folder)? {
+        return Ok(identity);
     }
+    match &config.join {
+        Some(join) => join::join(join, &config.name, address, folder, keys).await,
+        None => {
+            let identity = Identity::first(&*config.entropy);
+            identity.write(folder)?;
+            Ok(identity)
+        }
+    }
+}
+
+/// Waits until the servers of the cluster have found one another: nothing can be read before.
+async fn await_leader(store: &RaftStore) {
+    let mut leader = store.leader();
+    if leader.borrow().is_none() {
+        tracing::warn!("waiting for a quorum of the cluster's servers");
+    }
+    // An error would mean that the store is closed, and what comes next says so.
+    let _ = leader.wait_for(Option::is_some).await;
 }

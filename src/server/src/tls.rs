@@ -17,6 +17,9 @@ pub enum TlsError {
     /// Certificate and key do not go together.
     #[error("certificate: {0}")]
     Certificate(#[from] rustls::Error),
+    /// The servers' own authority cannot be used.
+    #[error("the authority of servers: {0}")]
+    Authority(#[from] rustls::server::VerifierBuilderError),
     /// What the API server serves with.
     #[error(transparent)]
     Serving(#[from] apiserver::serve::TlsError),

@@ -24,6 +24,7 @@ use auth::UserInfo;
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use parking_lot::Mutex;
+use tower::ServiceExt;
 
 pub use self::{
     create::create_object,
@@ -97,6 +98,9 @@ impl Context {
 pub async fn route(core: &Arc<Core>, context: Context, request: Request<Body>) -> Answer {
     let info = &context.info;
     if !info.is_resource {
+        if info.path.starts_with("/coracle/") {
+            return own_path(core, context, request).await;
+        }
         return paths::route(core, &context);
     }
     let table = core.table();
@@ -142,6 +146,13 @@ pub async fn route(core: &Arc<Core>, context: Context, request: Request<Body>) -
         "deletecollection" => delete::collection(core, &context, &resource, request).await,
         _ => Err(fail::no_method().into()),
     }
+}
+
+/// What Kubernetes has not.
+async fn own_path(core: &Core, context: Context, mut request: Request<Body>) -> Answer {
+    request.extensions_mut().insert(context.user);
+    let Ok(response) = core.own_paths.clone().oneshot(request).await;
+    Ok(response)
 }
 
 /// Reads, updates or patches a subresource that is the object itself seen from one side, such as `status`.
