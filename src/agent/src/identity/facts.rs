@@ -81,7 +81,7 @@ impl ClusterFacts {
                 Ok(watcher::Event::Delete(_)) => None,
                 Ok(_) => None,
                 Err(error) => {
-                    tracing::warn!(%error, "the ConfigMap {NAMESPACE}/{NAME} cannot be watched; it is tried again");
+                    tracing::debug!(%error, "the ConfigMap {NAMESPACE}/{NAME} cannot be watched; it is tried again");
                     None
                 }
             }

@@ -141,6 +141,7 @@ pub struct Identity {
     node_name: String,
     authority: String,
     pool: Pool,
+    client: kube::Client,
     servers: Arc<Servers>,
     own: Arc<ClientCertificate>,
     serving: Arc<ServingCertificate>,
@@ -203,13 +204,14 @@ impl Identity {
             token: None,
             entropy: config.entropy.clone(),
         })?;
+        let client = pool.client();
         let facts = match ClusterFacts::kept(&files.facts())? {
             Some(facts) => facts,
-            None => ClusterFacts::learn(pool.client(), &files.facts()).await?,
+            None => ClusterFacts::learn(client.clone(), &files.facts()).await?,
         };
         let serving = Arc::new(ServingCertificate::default());
         let (clock, entropy) = (config.clock, config.entropy);
-        Ok(Self { node_name, authority, pool, servers, own, serving, facts, files, clock, entropy })
+        Ok(Self { node_name, authority, pool, client, servers, own, serving, facts, files, clock, entropy })
     }
 
     /// The node's name.
@@ -219,7 +221,7 @@ impl Identity {
 
     /// A client of the cluster, as the node.
     pub fn client(&self) -> kube::Client {
-        self.pool.client()
+        self.client.clone()
     }
 
     /// The servers that are known.

@@ -140,3 +140,177 @@ async fn until(clock: &SharedClock, at: Timestamp) {
         tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use component_base::{SystemClock, entropy::SeededEntropy};
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::{BodyExt, Full};
+    use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+    use kube::{Client, client::Body};
+    use parking_lot::Mutex;
+    use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer, KeyPair};
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        identity::{ClusterFacts, Files},
+        pool::{Pool, PoolConfig, Servers},
+    };
+
+    /// So long the certificates of this cluster live.
+    const LIFE: Duration = Duration::from_secs(4);
+
+    /// An API server that signs whatever is asked, for [`LIFE`]; the first `failures` times it cannot.
+    struct Api {
+        clock: SharedClock,
+        issuer: Issuer<'static, KeyPair>,
+        failures: AtomicUsize,
+        signed: Mutex<Vec<Value>>,
+    }
+
+    impl Api {
+        async fn answer(&self, request: Request<Body>) -> (StatusCode, Value) {
+            let (parts, body) = request.into_parts();
+            let list = |items: Value| json!({"metadata": {"resourceVersion": "1"}, "items": items});
+            if parts.uri.query().is_some_and(|query| query.contains("watch=")) {
+                std::future::pending::<()>().await;
+            }
+            if parts.method == Method::POST {
+                let body = body.collect().await.expect("whole").to_bytes();
+                let mut csr: Value = serde_json::from_slice(&body).expect("JSON");
+                if self.failures.load(Ordering::SeqCst) > 0 {
+                    self.failures.fetch_sub(1, Ordering::SeqCst);
+                    let status =
+                        json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "", "code": 500});
+                    return (StatusCode::INTERNAL_SERVER_ERROR, status);
+                }
+                let mut signed = self.signed.lock();
+                csr["metadata"]["name"] = format!("r{}", signed.len()).into();
+                let read: CertificateSigningRequest = serde_json::from_value(csr.clone()).expect("a request");
+                let certificate = json!(k8s_openapi::ByteString(self.sign(&read.spec.request.0).into_bytes()));
+                csr["status"] = json!({"certificate": certificate});
+                signed.push(csr.clone());
+                return (StatusCode::CREATED, csr);
+            }
+            let all = match parts.uri.path() {
+                "/api/v1/nodes" => json!([{"metadata": {"name": "n"}, "status": {"addresses": [
+                    {"type": "InternalIP", "address": "10.0.0.7"}, {"type": "Hostname", "address": "n"}]}}]),
+                _ => Value::from_iter(self.signed.lock().last().cloned()),
+            };
+            (StatusCode::OK, list(all))
+        }
+
+        fn sign(&self, pem: &[u8]) -> String {
+            let pem = std::str::from_utf8(pem).expect("PEM");
+            let mut request = CertificateSigningRequestParams::from_pem(pem).expect("a request");
+            let at = |moment: Timestamp| {
+                let second = u64::try_from(moment.as_second()).expect("after 1970");
+                rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(second)
+            };
+            request.params.not_before = at(self.clock.now());
+            request.params.not_after = at(self.clock.now().checked_add(LIFE).expect("in the calendar"));
+            request.signed_by(&self.issuer).expect("signed").pem()
+        }
+    }
+
+    fn identity(failures: usize) -> (Arc<Identity>, Arc<Api>, TempDir) {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertificateParams::default().self_signed(&key).expect("signed");
+        let issuer = Issuer::new(CertificateParams::default(), key);
+        let api = Arc::new(Api { clock: clock.clone(), issuer, failures: failures.into(), signed: Mutex::default() });
+        let asked = api.clone();
+        let client = Client::new(
+            tower::service_fn(move |request: Request<Body>| {
+                let api = asked.clone();
+                async move {
+                    let (status, body) = api.answer(request).await;
+                    let mut response = Response::new(Full::new(bytes::Bytes::from(body.to_string())));
+                    *response.status_mut() = status;
+                    Ok::<_, Infallible>(response)
+                }
+            }),
+            "default",
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let entropy = Arc::new(SeededEntropy::new(3));
+        let servers = Arc::new(Servers::fixed(Vec::new()));
+        let pool = Pool::new(PoolConfig {
+            servers: servers.clone(),
+            authority: authority.der().clone(),
+            certificate: Arc::default(),
+            token: None,
+            entropy: entropy.clone(),
+        });
+        let identity = Identity {
+            node_name: "n".to_owned(),
+            authority: authority.pem(),
+            pool: pool.expect("a pool"),
+            client,
+            servers,
+            own: Arc::default(),
+            serving: Arc::default(),
+            facts: ClusterFacts { dns: [127, 0, 0, 1].into(), domain: "c".to_owned(), cidr: None },
+            files: Files { folder: folder.path().to_owned() },
+            clock,
+            entropy,
+        };
+        (Arc::new(identity), api, folder)
+    }
+
+    /// Waits until another certificate is kept than `before`.
+    async fn another(before: Option<&Pair>, path: &std::path::Path) -> Pair {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(30) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            match Pair::read(path).expect("readable") {
+                Some(pair) if before != Some(&pair) => return pair,
+                _ => {}
+            }
+        }
+        panic!("no other certificate came");
+    }
+
+    async fn is_renewed(name: &str, serving_too: bool, wanted: &[&str]) {
+        let (identity, _, folder) = identity(0);
+        let path = folder.path().join(name);
+        let task = if serving_too { tokio::spawn(serving(identity)) } else { tokio::spawn(client(identity)) };
+        let mut pair = another(None, &path).await;
+        for _ in 0..2 {
+            let before = Instant::now();
+            let renewed = another(Some(&pair), &path).await;
+            // Certificates begin with a whole second, so up to a quarter of this life is over when one comes.
+            let part = before.elapsed().div_duration_f64(LIFE);
+            assert!((0.35..0.8).contains(&part), "renewed at {part} of its life");
+            assert!(renewed.ends() > pair.ends());
+            pair = renewed;
+        }
+        assert_eq!(pair.hosts().iter().map(String::as_str).collect::<Vec<_>>(), wanted);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn certificates_are_renewed_at_two_thirds_of_their_life_again_and_again() {
+        tokio::join!(
+            is_renewed("kubelet-client.pem", false, &[]),
+            is_renewed("kubelet-server.pem", true, &["10.0.0.7", "n"])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_fails_is_tried_again() {
+        let (identity, api, folder) = identity(1);
+        let task = tokio::spawn(client(identity.clone()));
+        another(None, &folder.path().join("kubelet-client.pem")).await;
+        assert_eq!(api.failures.load(Ordering::SeqCst), 0);
+        task.abort();
+    }
+}

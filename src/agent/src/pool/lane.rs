@@ -154,6 +154,14 @@ impl Lane {
         self.in_flight.load(Ordering::Relaxed) < STREAMS_MAX
     }
 
+    pub(super) fn is_half_empty(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) < STREAMS_MAX / 2
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
     /// Sends a request as soon as there is a connection, and again if it had not left when that broke.
     pub(super) async fn send(
         self: &Arc<Self>,

@@ -110,6 +110,10 @@ impl Pool {
     /// A connection with room, or a new one.
     fn lane(&self) -> Arc<Lane> {
         let mut lanes = self.0.lanes.lock();
+        // What was needed once is let go when the first could well do without it.
+        while lanes.len() > 1 && lanes[0].is_half_empty() && lanes[lanes.len() - 1].is_idle() {
+            lanes.pop();
+        }
         let free = lanes.iter().find(|lane| lane.has_room()).cloned();
         free.unwrap_or_else(|| {
             if lanes.len() < LANES_MAX {

@@ -242,4 +242,9 @@ async fn more_streams_than_one_connection_carries_take_another() {
     assert_eq!(answer.expect("an answer").1, server.address.port);
     assert_eq!(pool.0.lanes.lock().len(), 2);
     stuck.iter().for_each(JoinHandle::abort);
+    for task in stuck {
+        assert!(task.await.is_err_and(|error| error.is_cancelled()));
+    }
+    ask(&pool, "/").await.expect("an answer");
+    assert_eq!(pool.0.lanes.lock().len(), 1, "it is let go when it is not needed");
 }
