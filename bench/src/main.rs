@@ -3,9 +3,10 @@
 //! ```text
 //! bench first-answer crash pods requests api idle --kubeconfig data/admin.kubeconfig --data-dir data
 //! bench start --coracle PATH
+//! bench store --etcd-binary PATH
 //! ```
 //!
-//! Everything but `start` works on any cluster that the kubeconfig reaches; what is measured is what a client sees. Each run
+//! Everything but `start` and `store` works on any cluster that the kubeconfig reaches; what is measured is what a client sees. Each run
 //! prints a table and is kept as a file with the machine's description, since a figure without its machine says nothing.
 
 mod api;
@@ -21,6 +22,7 @@ mod processes;
 mod report;
 mod requests;
 mod start;
+mod store;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -45,6 +47,11 @@ enum Measure {
     Idle,
     /// From the start of `coracle up` on an empty folder to a Ready node
     Start,
+    /// The store alone, by etcd's API, beside a real etcd: see `bench/src/store/mod.rs` for how
+    Store,
+    /// What `store` measures of ours, in a process of its own: the store and its door
+    #[value(hide = true)]
+    StoreDoor,
 }
 
 /// Measures a cluster.
@@ -84,6 +91,15 @@ struct Arguments {
     /// `coracle`, for `start`
     #[arg(long, default_value = "coracle", value_name = "FILE")]
     coracle: PathBuf,
+    /// `etcd`, for `store`
+    #[arg(long, default_value = ".tools/bin/etcd", value_name = "FILE")]
+    etcd_binary: PathBuf,
+    /// On which disk `store` lets both keep their data
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    store_folder: PathBuf,
+    /// How long `store` measures each load, seconds
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    store_seconds: u64,
     /// Where results are kept
     #[arg(long, default_value = "bench/results", value_name = "DIR")]
     results: PathBuf,
@@ -106,9 +122,17 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let mut report = Report::new(machine::describe());
     for measure in &arguments.measures {
-        if *measure == Measure::Start {
-            start::measure(arguments, &mut report).await?;
-            continue;
+        match measure {
+            Measure::Start => {
+                start::measure(arguments, &mut report).await?;
+                continue;
+            }
+            Measure::Store => {
+                store::measure(arguments, &mut report).await?;
+                continue;
+            }
+            Measure::StoreDoor => return store::serve(&arguments.store_folder).await,
+            _ => {}
         }
         let cluster = Cluster::connect(arguments).await?;
         match measure {
@@ -118,7 +142,7 @@ async fn run(arguments: &Arguments) -> Result<(), BenchError> {
             Measure::Requests => requests::measure(arguments, &cluster, &mut report).await?,
             Measure::Api => api::measure(arguments, &cluster, &mut report).await?,
             Measure::Idle => idle::measure(arguments, &mut report).await?,
-            Measure::Start => {}
+            Measure::Start | Measure::Store | Measure::StoreDoor => {}
         }
         cluster.clean_up().await?;
     }

@@ -49,7 +49,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("agent", &["kubelet", "kube-proxy", "dns", "cri", "cni", "apimachinery", "component-base"]),
     ("cli", &["server", "agent", "runtime", "images", "cri", "kubelet", "apimachinery", "component-base"]),
     ("coracle", &["cli"]),
-    ("bench", &[]),
+    ("bench", &["etcd", "raft", "component-base"]),
     ("base2histogram", &[]),
 ];
 
