@@ -105,7 +105,7 @@ impl Metrics {
             encoded(selector),
             metric_selector('&', metric.selector.as_ref())?,
         );
-        let list = self.custom(&path, "pods").await?;
+        let list = self.custom(&path, "pods", "*").await?;
         if list.is_empty() {
             return Err("no metrics returned from custom metrics API".to_owned());
         }
@@ -121,7 +121,7 @@ impl Metrics {
         let (name, query) = (encoded(&metric.name), metric_selector('?', metric.selector.as_ref())?);
         let group = split_api_version(object.api_version.as_deref().unwrap_or_default()).0;
         let (path, resource) = if group.is_empty() && object.kind == "Namespace" {
-            (format!("namespaces/{namespace}/metrics/{name}{query}"), "namespaces".to_owned())
+            (format!("namespaces/{namespace}/metrics/{name}{query}"), "metrics".to_owned())
         } else {
             let found = self.inventory.of_kind(group, &object.kind).ok_or_else(|| {
                 format!(
@@ -132,7 +132,8 @@ impl Metrics {
             let plural = if group.is_empty() { found.plural.clone() } else { format!("{}.{group}", found.plural) };
             (format!("namespaces/{namespace}/{plural}/{}/{name}{query}", encoded(&object.name)), plural)
         };
-        let list = self.custom(&path, &resource).await?;
+        let asked = if resource == "metrics" { &metric.name } else { &object.name };
+        let list = self.custom(&path, &resource, asked).await?;
         match list.as_slice() {
             [value] => Ok(value.value.milli_value()),
             more => Err(format!(
@@ -144,7 +145,7 @@ impl Metrics {
     }
 
     /// Asks the version of the custom metrics API that is served.
-    async fn custom(&self, path: &str, resource: &str) -> Result<Vec<MetricValue>, String> {
+    async fn custom(&self, path: &str, resource: &str, name: &str) -> Result<Vec<MetricValue>, String> {
         let failed = |error: String| format!("unable to fetch metrics from custom metrics API: {error}");
         let group: Result<Group, _> = self.get(&format!("/apis/{CUSTOM}")).await;
         let version = match group {
@@ -155,7 +156,7 @@ impl Metrics {
         let version = version.ok_or_else(|| failed(format!("no custom metrics API ({CUSTOM}) registered")))?;
         match self.get::<List<MetricValue>>(&format!("/apis/{CUSTOM}/{version}/{path}")).await {
             Ok(list) => Ok(list.items),
-            Err(error) => Err(failed(words::of(&error, "get", &format!("{resource}.{CUSTOM}"), None))),
+            Err(error) => Err(failed(words::of(&error, "get", &format!("{resource}.{CUSTOM}"), Some(name)))),
         }
     }
 

@@ -38,7 +38,7 @@ impl Target {
             Ok(request) => client.request::<Scale>(request).await,
             Err(error) => Err(error),
         };
-        let scale = scale.map_err(|error| words::of(&error, "get", &named(&resource), Some(&reference.name)))?;
+        let scale = scale.map_err(|error| words::of(&error, "get", &resource.plural, Some(&reference.name)))?;
         Ok(Self { resource, scale })
     }
 
@@ -76,11 +76,6 @@ impl Target {
             Ok(request) => client.request::<Scale>(request).await,
             Err(error) => Err(error),
         };
-        answer.map(drop).map_err(|error| words::of(&error, "put", &named(&self.resource), Some(&name)))
+        answer.map(drop).map_err(|error| words::of(&error, "put", &self.resource.plural, Some(&name)))
     }
-}
-
-/// `deployments.apps`.
-fn named(resource: &Resource) -> String {
-    if resource.group.is_empty() { resource.plural.clone() } else { format!("{}.{}", resource.plural, resource.group) }
 }

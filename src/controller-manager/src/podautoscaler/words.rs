@@ -6,17 +6,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// The reason that a client gives to an answer whose body it could not read.
 const UNREADABLE: &str = "Failed to parse error data";
+/// What is said of a path that is not served, also in a readable answer.
+const NOWHERE: &str = "the server could not find the requested resource";
 
 /// The error of a request with `verb` (in lower case) for `resource`, as `pods.metrics.k8s.io`.
 pub fn of(error: &kube::Error, verb: &str, resource: &str, name: Option<&str>) -> String {
     let kube::Error::Api(status) = error else { return error.to_string() };
-    if status.reason != UNREADABLE {
+    if status.reason != UNREADABLE && status.message != NOWHERE {
         return status.message.clone();
     }
     let generic = match status.code {
         400 => "the server rejected our request for an unknown reason".to_owned(),
         401 => "the server has asked for the client to provide credentials".to_owned(),
-        404 => "the server could not find the requested resource".to_owned(),
+        404 => NOWHERE.to_owned(),
         405 => "the server does not allow this method on the requested resource".to_owned(),
         409 => "the server reported a conflict".to_owned(),
         422 => "the server rejected our request due to an error in our request".to_owned(),
@@ -68,6 +70,9 @@ mod tests {
             of(&plain, "get", "pods.metrics.k8s.io", None),
             "the server could not find the requested resource (get pods.metrics.k8s.io)"
         );
+        let readable = failed(NOWHERE, "NotFound", 404);
+        let told = "the server could not find the requested resource (get daemonsets x)";
+        assert_eq!(of(&readable, "get", "daemonsets", Some("x")), told);
         let known = failed("deployments.apps \"x\" not found", "NotFound", 404);
         assert_eq!(of(&known, "get", "deployments.apps", Some("x")), "deployments.apps \"x\" not found");
     }
