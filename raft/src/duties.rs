@@ -59,7 +59,8 @@ impl Deadlines {
         if wish == Wish::KeepAlive || !self.keys.contains_key(&id) {
             self.begin(lease);
         }
-        self.remaining(id)
+        // The queue measures in whole milliseconds.
+        self.remaining(id).map(|remaining| remaining.min(Duration::from_secs(lease.ttl_seconds)))
     }
 
     fn clear(&mut self) {
@@ -108,8 +109,9 @@ pub(crate) async fn run(
             leads = server.state == ServerState::Leader;
             learners = membership.learner_ids().next().is_some();
             joint = membership.get_joint_config().len() > 1;
-            // Elections and heartbeats are for servers that have somebody to miss.
-            raft.runtime_config().tick(membership.nodes().count() > 1);
+            // Elections and heartbeats are for servers that have somebody to miss, or are the last one left.
+            let left = !leads && membership.voter_ids().any(|voter| voter == store.id());
+            raft.runtime_config().tick(left || membership.nodes().count() > 1);
         }
         if !leads {
             deadlines.clear();

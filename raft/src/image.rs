@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     sync::Arc,
+    thread,
 };
 
 use storage::keyspace::{ImageError, PinnedImage};
@@ -36,11 +37,23 @@ impl Image {
         }
     }
 
-    /// The bytes of an image that was received; a pinned one is the keyspace itself and is not put into it again.
-    pub(crate) fn into_file(self) -> Option<impl Read> {
+    /// The bytes of the image.
+    ///
+    /// # Errors
+    /// When the system has no pipe or thread to spare.
+    pub(crate) fn into_reader(self) -> io::Result<Box<dyn Read + Send>> {
         match self {
-            Self::Received(file) => Some(io::BufReader::new(file)),
-            Self::Pinned(_) => None,
+            Self::Received(file) => Ok(Box::new(io::BufReader::new(file))),
+            pinned @ Self::Pinned(_) => {
+                let (reader, writer) = io::pipe()?;
+                thread::Builder::new().name("raft-image".to_owned()).spawn(move || {
+                    // The reader sees an image that ends too early, which its checksum tells apart from a whole one.
+                    if let Err(error) = pinned.write_to(&mut io::BufWriter::new(writer)) {
+                        tracing::warn!(%error, "an image of the keyspace was not written to its end");
+                    }
+                })?;
+                Ok(Box::new(io::BufReader::new(reader)))
+            }
         }
     }
 }

@@ -234,10 +234,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 fn install(keyspace: &Keyspace, meta: &SnapshotMeta, image: Image) -> Result<Applied, StoreError> {
     let database = keyspace.database();
     let mut removed = BTreeSet::new();
-    let Some(file) = image.into_file() else {
-        return Err(StoreError::Unavailable("a server does not install its own snapshot".to_owned()));
-    };
-    let restored = keyspace.restore(file, |of_image, batch| {
+    let reader = image.into_reader().map_err(|error| StoreError::Io(error.to_string()))?;
+    let restored = keyspace.restore(reader, |of_image, batch| {
         let of_image: ImageMeta = serde_json::from_slice(of_image).map_err(|error| damaged(&error))?;
         if &of_image.raft != meta {
             return Err(damaged(&format!("it was taken at {}, not at {meta}", of_image.raft)));

@@ -109,7 +109,7 @@ struct Hello {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Refused {
+pub(super) struct Refused {
     refusal: Refusal,
     message: String,
 }
@@ -221,6 +221,17 @@ impl Local {
         }
     }
 
+    /// Refuses a server that was removed.
+    pub(super) fn refuse_removed(&self, id: u64) -> Result<(), Refused> {
+        if !self.removed.contains(id) {
+            return Ok(());
+        }
+        let message = format!(
+            "server {id} was removed from the cluster: to come back it joins anew, with an empty store and under a new number"
+        );
+        Err(Refused { refusal: Refusal::Removed, message })
+    }
+
     /// Whether to speak with who said `hello` and is known to be server `id`.
     async fn check(&self, hello: &Hello, id: u64, acknowledged: Option<u64>) -> Result<(), Refused> {
         let refuse = |refusal, message| Err(Refused { refusal, message });
@@ -237,14 +248,7 @@ impl Local {
         if hello.from != id {
             return refuse(Refusal::Identity, format!("server {id} calls itself server {}", hello.from));
         }
-        if self.removed.contains(id) {
-            return refuse(
-                Refusal::Removed,
-                format!(
-                    "server {id} was removed from the cluster: to come back it joins anew, with an empty store and under a new number"
-                ),
-            );
-        }
+        self.refuse_removed(id)?;
         let voter = match self.metrics().await {
             Ok((server, _)) => server.borrow_watched().membership_config.voter_ids().any(|voter| voter == id),
             Err(_) => false,

@@ -48,6 +48,7 @@ pub(crate) async fn serve(store: RaftStore, mut stream: Box<dyn PeerStream>, fro
         let (answers, queued) = mpsc::channel(QUEUED);
         let mut serving = Serving {
             store: &store,
+            from,
             answers,
             appends: HashMap::new(),
             receiving: None,
@@ -92,6 +93,7 @@ async fn send(to: WriteHalf<Box<dyn PeerStream>>, mut queued: mpsc::Receiver<Fra
 /// One connection.
 struct Serving<'a> {
     store: &'a RaftStore,
+    from: u64,
     answers: mpsc::Sender<Frame>,
     /// Streams of batches, by their number.
     appends: HashMap<u64, mpsc::Sender<Append>>,
@@ -103,6 +105,8 @@ struct Serving<'a> {
 
 impl Serving<'_> {
     async fn take(&mut self, Frame { kind, number, body }: Frame) -> Result<(), PeerError> {
+        // Perhaps since it said its first words.
+        self.store.local.refuse_removed(self.from)?;
         match kind {
             kind::PING => self.say(Frame::new(kind::PONG, number, Bytes::new())).await,
             kind::APPEND => self.append(number, message::decode_append(&body)?).await,

@@ -1,13 +1,17 @@
 //! The store as a whole: openraft's own suite, random histories, crashes, damage, leases.
 
+mod broken;
+mod cluster;
 mod crash;
 mod damage;
 mod histories;
 mod identity;
 mod leases;
 mod log;
+mod servers;
 mod snapshots;
 mod speed;
+mod strangers;
 mod suite;
 
 use std::{path::Path, sync::Arc, time::Duration};
