@@ -89,7 +89,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileErro
     read(path)?.map(parse).transpose()
 }
 
-/// Writes JSON as [`write`] does.
+/// Writes JSON as [`write()`] does.
 ///
 /// # Errors
 /// When the disk refuses.
