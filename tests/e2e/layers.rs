@@ -35,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "server",
         &[
             "raft",
+            "etcd",
             "storage",
             "auth",
             "admission",

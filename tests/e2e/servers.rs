@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cluster::{DEADLINE, coracle, free_port, kubectl_path, start_and_wait};
+use crate::cluster::{DEADLINE, coracle, free_port, kubectl_path, root, start_and_wait};
 
 /// Servers of one cluster, each with a folder and a port of its own.
 struct Servers {
@@ -29,6 +29,9 @@ impl Servers {
     fn form(count: usize) -> Self {
         let mut servers =
             Self { folder: tempfile::tempdir().expect("a folder"), ports: Vec::new(), processes: Vec::new() };
+        if count == 0 {
+            return servers;
+        }
         servers.add(None);
         let token = servers.token("server");
         for _ in 1..count {
@@ -277,4 +280,33 @@ fn who_has_no_good_token_does_not_join() {
         assert!(!output.status.success() && said.contains(expected), "{token}: {expected:?} is not in {said:?}");
     }
     assert_eq!(servers.members(0).len(), 1);
+}
+
+#[test]
+fn etcdctl_reads_the_cluster_and_writes_beside_it() {
+    let mut servers = Servers::form(0);
+    let port = free_port();
+    servers.ports.push(free_port());
+    let mut command = servers.command(0, None);
+    command.args(["--etcd-listen", &format!("127.0.0.1:{port}")]);
+    servers.processes.push(Some(start_and_wait(command, &servers.log(0), "Coracle serves")));
+    let folder = servers.data(0).join("etcd");
+    let etcdctl = |arguments: &[&str]| {
+        let mut command = Command::new(root().join(".tools/bin/etcdctl"));
+        command.args(["--endpoints", &format!("https://127.0.0.1:{port}")]);
+        for (flag, file) in [("--cacert", "ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")] {
+            command.arg(flag).arg(folder.join(file));
+        }
+        let output = command.args(arguments).output().expect("etcdctl runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    };
+    let keys = etcdctl(&["get", "--prefix", "--keys-only", "/registry/core/namespaces/"]).expect("it reads");
+    assert!(keys.contains("/registry/core/namespaces/default\n"), "{keys}");
+    let error = etcdctl(&["del", "/registry/core/namespaces/default"]).expect_err("the API server's");
+    assert!(error.contains("PermissionDenied"), "{error}");
+    etcdctl(&["put", "mine", "yours"]).expect("it writes");
+    assert_eq!(etcdctl(&["get", "--print-value-only", "mine"]).expect("it reads"), "yours\n");
+    let members = etcdctl(&["member", "list"]).expect("it tells");
+    assert!(members.contains("started, s0"), "{members}");
 }

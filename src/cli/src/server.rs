@@ -43,6 +43,9 @@ pub struct ServerOptions {
     /// The file with the token that allows to join, of `coracle token create --role server`
     #[arg(long, env = "CORACLE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Serve etcd's API too, to clients with the certificate that is written into the folder etcd of the data directory
+    #[arg(long, env = "CORACLE_ETCD_LISTEN", value_name = "ADDRESS")]
+    pub etcd_listen: Option<SocketAddr>,
     /// Further names and addresses under which clients reach the API
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,
@@ -81,6 +84,7 @@ impl ServerOptions {
             name: self.server_name.clone().unwrap_or_else(host_name),
             listen: self.listen,
             advertise,
+            etcd_listen: self.etcd_listen,
             join,
             names: self.tls_san.clone(),
             network: Network {

@@ -19,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::{ServerError, identity::Identity};
+use crate::{ServerError, etcd_door, identity::Identity};
 
 /// Where servers ask.
 pub const PATH: &str = "/coracle/v1/join";
 /// The keys that all servers share, below the folder of keys.
-const KEYS: [&str; 5] = ["ca.crt", "ca.key", "service-account.key", "peers/ca.crt", "peers/ca.key"];
+const KEYS: [&str; 7] =
+    ["ca.crt", "ca.key", "service-account.key", "peers/ca.crt", "peers/ca.key", "etcd/ca.crt", "etcd/ca.key"];
 /// The folder of the servers' own authority, below the folder of keys.
 pub const PEERS: &str = "peers";
 /// How long a server may take to answer: the members have to decide.
@@ -200,7 +201,9 @@ pub fn read(folder: &Path) -> Result<BTreeMap<String, String>, ServerError> {
 
 fn write(given: &BTreeMap<String, String>, folder: &Path) -> Result<(), ServerError> {
     pki::make_folder(folder)?;
-    pki::make_folder(&folder.join(PEERS))?;
+    for authority in [PEERS, etcd_door::AUTHORITY] {
+        pki::make_folder(&folder.join(authority))?;
+    }
     for name in KEYS {
         let path = folder.join(name);
         let Some(text) = given.get(name) else {

@@ -5,6 +5,7 @@
 //!  door          the one port: clients of the API, and other servers
 //!  identity      which server of which cluster this is; `join` asks for one, `cluster_api` gives it
 //!  peers         how servers know one another
+//!  etcd_door     etcd's API, where it is asked for
 //!  leading       controllers and scheduler, where the leader is
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod cluster_api;
 mod credentials;
 mod door;
+mod etcd_door;
 mod identity;
 mod join;
 mod leading;
@@ -60,6 +62,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Under which host they reach it, where that is not the address it listens on.
     pub advertise: Option<String>,
+    /// Where etcd's API is served, if it is.
+    pub etcd_listen: Option<SocketAddr>,
     /// How it finds its cluster; without it, a server without an identity begins one.
     pub join: Option<Join>,
     /// Further names and addresses of this server.
@@ -101,6 +105,9 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Keys of etcd's API.
+    #[error("etcd's API: {0}")]
+    Etcd(#[from] etcd::TlsError),
     /// The store is gone.
     #[error(
         "server {id} has lost its store: there is none in {}. It must not come back as who it was: `coracle member remove \
@@ -160,6 +167,8 @@ impl Server {
         identity.check_store(&data_dir.database())?;
         let ca = Arc::new(ClusterCa::open_or_create(&pki_dir, &*config.clock)?);
         let tokens = TokenSigner::open_or_create(&pki_dir.join("service-account.key"), ISSUER, config.entropy.clone())?;
+        // Whoever joins gets it, whether it is used or not.
+        ClusterCa::open_or_create(&pki_dir.join(etcd_door::AUTHORITY), &*config.clock)?;
         let peers = Arc::new(Peers::new(&pki_dir.join(join::PEERS), identity.id, &*config.clock)?);
         let options = raft::Options {
             id: identity.id,
@@ -211,6 +220,9 @@ impl Server {
         };
         let api = ApiServer::start(parts).await?;
         ready.send_replace(Some(api.clone()));
+        if let Some(address) = config.etcd_listen {
+            etcd_door::serve(address, &config, &pki_dir, &store, &identity.cluster, &tasks).await?;
+        }
         let kubeconfig = config.data_dir.join("admin.kubeconfig");
         let admin = ca.client("kubernetes-admin", &["system:masters"], now)?;
         let url = format!("https://{advertised}");
