@@ -12,6 +12,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
 mod pod_security;
+mod pod_topology_labels;
 mod priority;
 mod resource_quota;
 mod runtime_class;
@@ -115,6 +116,7 @@ impl Chain {
         service_account::admit(request, &*self.reader, &self.entropy)?;
         priority::admit(request, &*self.reader)?;
         pod_defaults::admit(request);
+        pod_topology_labels::admit(request, &*self.reader);
         storage::admit(request, &*self.reader);
         runtime_class::admit(request, &*self.reader)?;
         ingress_class::admit(request, &*self.reader);
