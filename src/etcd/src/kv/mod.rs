@@ -39,8 +39,17 @@ impl Kv for Door {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let op = request_op::Request::RequestPut(request.into_inner());
-        match self.one(op).await? {
+        let request = request.into_inner();
+        let lease = request.lease;
+        let put = match self.one(request_op::Request::RequestPut(request)).await {
+            // Outside of a transaction etcd looks for the lease before it looks for the key.
+            Err(status) if lease != 0 && status.message() == fail::key_not_found().message() => {
+                let missing = self.reading(move |keyspace| keyspace.lease(lease)).await?.is_none();
+                return Err(if missing { fail::lease_not_found() } else { status });
+            }
+            other => other?,
+        };
+        match put {
             response_op::Response::ResponsePut(response) => Ok(Response::new(response)),
             other => Err(unexpected(&other)),
         }

@@ -323,7 +323,7 @@ async fn ours_answers_as_etcd_does() {
     let folder = tempfile::tempdir().unwrap();
     let mut runner = TestRunner::deterministic();
     // Fresh ones again and again: small revisions are where most happens.
-    for round in 0..6 {
+    for round in 0..8 {
         let ours = Ours::start_reserving(None).await;
         let mut here = Clients::new(&ours.channel().await);
         let mut etcd = Etcd::start(&folder.path().join(format!("etcd-{round}"))).await;
