@@ -8,7 +8,6 @@
 //! [`apimachinery::field::FieldError`], in the order in which kube-apiserver finds it; names are checked by [`apimachinery::names`]. What
 //! several kinds share (selectors, pod templates, resource lists) is a module of the group that it comes from. Objects are not cloned.
 
-mod cel;
 mod checks;
 mod conditions;
 mod difference;
@@ -42,6 +41,9 @@ mod storage;
 
 use apimachinery::field::ErrorList;
 use serde_json::Value;
+
+pub use admissionregistration::expressions::{environment, with_variables};
+pub use apiextensions::schema::rule_environment;
 
 use crate::kind::Kind;
 

@@ -11,7 +11,7 @@ use crate::{
     core::Core,
     encoding,
     endpoints::{Context, Failure},
-    keys,
+    keys, policies,
     registry::{commit::Mutation, meta},
     resources::Resource,
     webhooks,
@@ -56,6 +56,7 @@ impl<'a> Admission<'a> {
         for warning in self.core.admission.admit(&mut request)? {
             self.context.warnings.add(warning);
         }
+        policies::mutate(&self.asked(operation, &name), object, old)?;
         webhooks::mutate(&self.asked(operation, &name), object, old).await
     }
 
@@ -76,6 +77,7 @@ impl<'a> Admission<'a> {
         for warning in self.core.admission.validate(&request)? {
             self.context.warnings.add(warning);
         }
+        policies::validate(&self.asked(operation, &name), object, old)?;
         webhooks::validate(&self.asked(operation, &name), object, old).await
     }
 

@@ -77,6 +77,8 @@ pub struct Core {
     pub authorizers: Arc<Authorizers>,
     /// What is let in, and how it is changed.
     pub admission: Arc<admission::Chain>,
+    /// Policies and conditions of admission, compiled.
+    pub policies: Arc<crate::policies::Cache>,
     /// Signs service-account tokens.
     pub tokens: Arc<auth::TokenSigner>,
     /// Limits.

@@ -28,6 +28,7 @@ pub mod keys;
 pub mod managed_fields;
 pub mod metrics;
 pub mod openapi;
+pub mod policies;
 pub mod query;
 pub mod registry;
 pub mod resources;

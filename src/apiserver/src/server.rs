@@ -92,6 +92,7 @@ impl ApiServer {
             inflight: InFlight::default(),
             metrics: ServerMetrics::new(metrics),
             own_paths,
+            policies: Arc::default(),
             bootstrapped: Arc::new(AtomicBool::new(false)),
             config,
             clock,

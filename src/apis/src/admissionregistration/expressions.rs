@@ -1,22 +1,87 @@
 //! Expressions of hooks and policies, and the conditions under which they apply.
 
-use std::collections::HashSet;
+use std::{collections::BTreeMap, collections::HashSet, sync::Arc};
 
 use apimachinery::{
     field::{ErrorList, FieldError, Path},
     names,
 };
+use cel::{Environment, Program, Struct, Type};
 use serde_json::Value;
 
 use crate::{
-    cel::{self, Type},
     checks,
     json::{list, text},
 };
 
 const CONDITIONS_MAX: usize = 64;
-/// What an expression can refer to in every case.
-pub(super) const NAMES: &[&str] = &["object", "oldObject", "request", "authorizer", "namespaceObject"];
+
+/// What the expressions of hooks and policies can refer to: policies also to the namespace, and to parameters if they have some.
+pub fn environment(of_policy: bool, has_params: bool) -> Environment {
+    let resource = |name: &str| {
+        Type::object(name, [("group", Type::String), ("version", Type::String), ("resource", Type::String)])
+    };
+    let kind = Type::object(
+        "kubernetes.GroupVersionKind",
+        [("group", Type::String), ("version", Type::String), ("kind", Type::String)],
+    );
+    let user = Type::object(
+        "kubernetes.UserInfo",
+        [
+            ("username", Type::String),
+            ("uid", Type::String),
+            ("groups", Type::list(Type::String)),
+            ("extra", Type::map(Type::String, Type::list(Type::String))),
+        ],
+    );
+    let request = Type::object(
+        "kubernetes.AdmissionRequest",
+        [
+            ("kind", kind.clone()),
+            ("resource", resource("kubernetes.GroupVersionResource")),
+            ("subResource", Type::String),
+            ("requestKind", kind),
+            ("requestResource", resource("kubernetes.GroupVersionResource")),
+            ("requestSubResource", Type::String),
+            ("name", Type::String),
+            ("namespace", Type::String),
+            ("operation", Type::String),
+            ("userInfo", user),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ],
+    );
+    let opaque = |name: &str| Type::Opaque(name.into(), Arc::new([]));
+    let mut env = Environment::new([
+        ("object", Type::Dyn),
+        ("oldObject", Type::Dyn),
+        ("request", request),
+        ("authorizer", opaque("kubernetes.authorization.Authorizer")),
+        ("authorizer.requestResource", opaque("kubernetes.authorization.ResourceCheck")),
+    ]);
+    if of_policy {
+        env = env.with("namespaceObject", Type::Dyn);
+    }
+    if has_params {
+        env = env.with("params", Type::Dyn);
+    }
+    env
+}
+
+/// The environment with `variables`: each may refer to those before it.
+pub fn with_variables(env: &Environment, variables: &[Value]) -> Environment {
+    let mut fields = BTreeMap::new();
+    let bound = |fields: &BTreeMap<String, Type>| {
+        let kind = Struct { name: "kubernetes.variables".into(), fields: fields.clone(), open: false };
+        env.clone().with("variables", Type::Struct(Arc::new(kind)))
+    };
+    for variable in variables {
+        let kind = Program::compile(text(variable, "expression").trim(), &bound(&fields))
+            .map_or(Type::Dyn, |program| program.kind().clone());
+        fields.insert(text(variable, "name").to_owned(), kind);
+    }
+    bound(&fields)
+}
 
 /// What an expression has to come to.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +95,10 @@ pub(super) enum Wanted {
 }
 
 /// Checks an expression; its value is shown as it stands in the object.
-pub(super) fn check(expression: &str, names: &[&str], wanted: Wanted, path: &Path, errors: &mut ErrorList) {
-    let wrong = match cel::compile(expression.trim(), names) {
-        Err(why) => Some(why),
-        Ok(kind) => mismatch(&kind, wanted),
+pub(super) fn check(expression: &str, env: &Environment, wanted: Wanted, path: &Path, errors: &mut ErrorList) {
+    let wrong = match Program::compile(expression.trim(), env) {
+        Err(why) => Some(format!("compilation failed: {why}")),
+        Ok(program) => mismatch(program.kind(), wanted),
     };
     if let Some(why) = wrong {
         errors.push(FieldError::invalid(path, expression, why));
@@ -41,10 +106,10 @@ pub(super) fn check(expression: &str, names: &[&str], wanted: Wanted, path: &Pat
 }
 
 fn mismatch(kind: &Type, wanted: Wanted) -> Option<String> {
-    let name = kind.name()?;
+    let name = if matches!(kind, Type::List(_)) { kind.to_string() } else { kind.name().to_owned() };
     match wanted {
         Wanted::One(wanted) if name != wanted => Some(format!("must evaluate to {wanted} but got {name}")),
-        Wanted::Any(wanted) if !wanted.contains(&name) => {
+        Wanted::Any(wanted) if !wanted.contains(&name.as_str()) => {
             Some(format!("must evaluate to one of [{}] but got {name}", wanted.join(" ")))
         }
         _ => None,
@@ -52,7 +117,7 @@ fn mismatch(kind: &Type, wanted: Wanted) -> Option<String> {
 }
 
 /// Checks `matchConditions`.
-pub(super) fn check_conditions(object: &Value, names: &[&str], path: &Path, errors: &mut ErrorList) {
+pub(super) fn check_conditions(object: &Value, env: &Environment, path: &Path, errors: &mut ErrorList) {
     let path = path.child("matchConditions");
     let conditions = list(object, "matchConditions");
     if conditions.len() > CONDITIONS_MAX {
@@ -63,7 +128,7 @@ pub(super) fn check_conditions(object: &Value, names: &[&str], path: &Path, erro
         let path = path.index(index);
         let (at, expression) = (path.child("expression"), text(condition, "expression"));
         if checks::required(errors, &at, expression.trim()) {
-            check(expression, names, Wanted::One("bool"), &at, errors);
+            check(expression, env, Wanted::One("bool"), &at, errors);
         }
         let (at, name) = (path.child("name"), text(condition, "name"));
         if checks::required(errors, &at, name) {

@@ -1,7 +1,7 @@
 //! Kinds of `admissionregistration.k8s.io`.
 
 mod binding;
-mod expressions;
+pub(crate) mod expressions;
 mod policy;
 mod rules;
 mod webhook;

@@ -6,14 +6,15 @@ use apimachinery::{
     field::{ErrorList, FieldError, Path},
     meta, names,
 };
+use cel::{Environment, Extension};
 use serde_json::Value;
 
 use super::{
-    expressions::{self, NAMES, Wanted},
+    expressions::{self, Wanted},
     rules,
 };
 use crate::{
-    cel, checks, conditions,
+    checks, conditions,
     json::{default, field, has, list, text, with},
     kind::Kind,
     metadata,
@@ -83,10 +84,8 @@ impl AdmissionPolicy {
         } else {
             errors.push(FieldError::required(&at, ""));
         }
-        let mut names: Vec<&str> = NAMES.to_vec();
         if has(spec, "paramKind") {
             check_param_kind(field(spec, "paramKind"), &path.child("paramKind"), errors);
-            names.push("params");
         }
         let at = path.child("matchConstraints");
         if has(spec, "matchConstraints") {
@@ -101,13 +100,15 @@ impl AdmissionPolicy {
         } else {
             errors.push(FieldError::required(&at, ""));
         }
-        expressions::check_conditions(spec, &names, &path, errors);
-        names.push("variables");
-        check_variables(list(spec, "variables"), &names, &path.child("variables"), errors);
+        let env = expressions::environment(true, has(spec, "paramKind"));
+        expressions::check_conditions(spec, &env, &path, errors);
+        let variables = list(spec, "variables");
+        check_variables(variables, &env, &path.child("variables"), errors);
+        let env = expressions::with_variables(&env, variables);
         if self.mutating {
-            check_mutations(spec, &names, &path, errors);
+            check_mutations(spec, &env.extended(Extension::Mutation), &path, errors);
         } else {
-            check_validations(object, spec, &names, &path, errors);
+            check_validations(object, spec, &env, &path, errors);
         }
     }
 }
@@ -149,17 +150,25 @@ fn check_param_kind(kind: &Value, path: &Path, errors: &mut ErrorList) {
 }
 
 /// An expression that has to be given; `said` is what it is called when it is not.
-fn check_expression(object: &Value, name: &str, names: &[&str], wanted: Wanted, path: &Path, errors: &mut ErrorList) {
+fn check_expression(
+    object: &Value,
+    name: &str,
+    env: &Environment,
+    wanted: Wanted,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     let (at, expression) = (path.child(name), text(object, name));
     if expression.trim().is_empty() {
         errors.push(FieldError::required(&at, format!("{name} is not specified")));
     } else {
-        expressions::check(expression, names, wanted, &at, errors);
+        expressions::check(expression, env, wanted, &at, errors);
     }
 }
 
-fn check_variables(variables: &[Value], names: &[&str], path: &Path, errors: &mut ErrorList) {
+fn check_variables(variables: &[Value], env: &Environment, path: &Path, errors: &mut ErrorList) {
     for (index, variable) in variables.iter().enumerate() {
+        let env = &expressions::with_variables(env, &variables[..index]);
         let path = path.index(index);
         let (at, name) = (path.child("name"), text(variable, "name"));
         if name.is_empty() {
@@ -167,11 +176,11 @@ fn check_variables(variables: &[Value], names: &[&str], path: &Path, errors: &mu
         } else if !cel::is_identifier(name) {
             errors.push(FieldError::invalid(&at, name, "must be a valid CEL identifier"));
         }
-        check_expression(variable, "expression", names, Wanted::Free, &path, errors);
+        check_expression(variable, "expression", env, Wanted::Free, &path, errors);
     }
 }
 
-fn check_validations(object: &Value, spec: &Value, names: &[&str], path: &Path, errors: &mut ErrorList) {
+fn check_validations(object: &Value, spec: &Value, env: &Environment, path: &Path, errors: &mut ErrorList) {
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         for name in ["validations", "auditAnnotations"] {
@@ -181,7 +190,7 @@ fn check_validations(object: &Value, spec: &Value, names: &[&str], path: &Path, 
         return;
     }
     for (index, validation) in validations.iter().enumerate() {
-        check_validation(validation, names, &path.child("validations").index(index), errors);
+        check_validation(validation, env, &path.child("validations").index(index), errors);
     }
     let path = path.child("auditAnnotations");
     if annotations.len() > ANNOTATIONS_MAX {
@@ -195,15 +204,15 @@ fn check_validations(object: &Value, spec: &Value, names: &[&str], path: &Path, 
         let whole = format!("{}/{key}", meta::name(object));
         checks::invalid(errors, &path.child("key"), whole.as_str(), names::is_qualified_name(&whole));
         let wanted = Wanted::Any(&["string", "null_type"]);
-        check_expression(annotation, "valueExpression", names, wanted, &path, errors);
+        check_expression(annotation, "valueExpression", env, wanted, &path, errors);
         if !seen.insert(key) {
             errors.push(FieldError::duplicate(&path.child("key"), key));
         }
     }
 }
 
-fn check_validation(validation: &Value, names: &[&str], path: &Path, errors: &mut ErrorList) {
-    check_expression(validation, "expression", names, Wanted::One("bool"), path, errors);
+fn check_validation(validation: &Value, env: &Environment, path: &Path, errors: &mut ErrorList) {
+    check_expression(validation, "expression", env, Wanted::One("bool"), path, errors);
     let (at, message) = (path.child("message"), text(validation, "message"));
     let breaks = |text: &str| text.contains(['\n', '\r']);
     if !message.is_empty() && message.trim().is_empty() {
@@ -219,7 +228,7 @@ fn check_validation(validation: &Value, names: &[&str], path: &Path, errors: &mu
         if expression.trim().is_empty() {
             errors.push(FieldError::invalid(&at, expression, "must be non-empty if specified"));
         } else {
-            expressions::check(expression, names, Wanted::One("string"), &at, errors);
+            expressions::check(expression, env, Wanted::One("string"), &at, errors);
         }
     }
     if has(validation, "reason") {
@@ -227,31 +236,31 @@ fn check_validation(validation: &Value, names: &[&str], path: &Path, errors: &mu
     }
 }
 
-fn check_mutations(spec: &Value, names: &[&str], path: &Path, errors: &mut ErrorList) {
+fn check_mutations(spec: &Value, env: &Environment, path: &Path, errors: &mut ErrorList) {
     let at = path.child("mutations");
     let mutations = list(spec, "mutations");
     if mutations.is_empty() {
         errors.push(FieldError::required(&at, "mutations must contain at least one item"));
     }
     for (index, mutation) in mutations.iter().enumerate() {
-        check_mutation(mutation, names, &at.index(index), errors);
+        check_mutation(mutation, env, &at.index(index), errors);
     }
     let policy = text(spec, "reinvocationPolicy");
     checks::required_one_of(errors, &path.child("reinvocationPolicy"), policy, &["IfNeeded", "Never"]);
 }
 
-fn check_mutation(mutation: &Value, names: &[&str], path: &Path, errors: &mut ErrorList) {
+fn check_mutation(mutation: &Value, env: &Environment, path: &Path, errors: &mut ErrorList) {
     let kind = text(mutation, "patchType");
     checks::required_one_of(errors, &path.child("patchType"), kind, &["ApplyConfiguration", "JSONPatch"]);
     let (own, other, wanted) = match kind {
         "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", Wanted::One("Object")),
-        "JSONPatch" => ("jsonPatch", "applyConfiguration", Wanted::Any(&["list"])),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration", Wanted::Any(&["list(JSONPatch)", "list(dyn)"])),
         _ => return,
     };
     if has(mutation, own) {
         let (at, expression) = (path.child(own).child("expression"), text(field(mutation, own), "expression"));
         if checks::required(errors, &at, expression.trim()) {
-            expressions::check(expression, names, wanted, &at, errors);
+            expressions::check(expression, env, wanted, &at, errors);
         }
     } else {
         let detail = format!("must be specified when patchType is {kind}");

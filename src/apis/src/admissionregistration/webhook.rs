@@ -104,7 +104,7 @@ impl WebhookConfiguration {
             checks::one_of(errors, &path.child("reinvocationPolicy"), policy, &["IfNeeded", "Never"]);
         }
         check_client(field(hook, "clientConfig"), &path.child("clientConfig"), errors);
-        expressions::check_conditions(hook, &["object", "oldObject", "request", "authorizer"], path, errors);
+        expressions::check_conditions(hook, &expressions::environment(false, false), path, errors);
     }
 }
 

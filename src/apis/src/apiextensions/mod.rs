@@ -1,7 +1,7 @@
 //! Kinds of `apiextensions.k8s.io`.
 
 mod definition;
-mod schema;
+pub(crate) mod schema;
 mod structural;
 mod versions;
 

@@ -1,16 +1,17 @@
 //! What a schema of a custom resource may consist of.
 
-use std::collections::HashSet;
+use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use apimachinery::{
     field::{ErrorKind, ErrorList, FieldError, Path},
     gotext,
 };
+use cel::{Decl, Environment, Program, Type};
 use serde_json::Value;
 
 use super::structural;
 use crate::{
-    cel, checks,
+    checks,
     golang::{Shape, Struct},
     json::{entries, field, flag, has, list, some, text},
 };
@@ -73,8 +74,10 @@ pub(super) fn check(schema: &Value, path: &Path, errors: &mut ErrorList) {
     if unreadable.is_none() && !has_unsupported(schema) {
         structural::check(schema, path, errors);
     }
-    let rules = errors.len() == before;
-    check_one(schema, rules, path, errors);
+    let spent = RefCell::default();
+    let place = Place { decl: Decl::of_schema(schema, true, "selfType").map(Arc::new), times: 1, spent: &spent };
+    check_one(schema, (errors.len() == before).then_some(&place), path, errors);
+    spent.into_inner().check(path, errors);
     if errors.len() == before
         && let Some(why) = unreadable
     {
@@ -101,7 +104,7 @@ fn is_used(schema: &Value, name: &str) -> bool {
     }
 }
 
-fn check_one(schema: &Value, rules: bool, path: &Path, errors: &mut ErrorList) {
+fn check_one(schema: &Value, rules: Option<&Place<'_>>, path: &Path, errors: &mut ErrorList) {
     for name in UNSUPPORTED {
         if is_used(schema, name) {
             errors.push(FieldError::forbidden(&path.child(name), format!("{name} is not supported")));
@@ -122,21 +125,21 @@ fn check_one(schema: &Value, rules: bool, path: &Path, errors: &mut ErrorList) {
     }
     check_additional(schema, rules, path, errors);
     for (name, property) in entries(schema, "properties") {
-        check_one(property, rules, &path.child("properties").key(name), errors);
+        check_one(property, rules.map(|place| place.field(name)).as_ref(), &path.child("properties").key(name), errors);
     }
     if let Some(not) = some(schema, "not") {
-        check_one(not, false, &path.child("not"), errors);
+        check_one(not, None, &path.child("not"), errors);
     }
     for name in ["allOf", "oneOf", "anyOf"] {
         for (index, value) in list(schema, name).iter().enumerate() {
-            check_one(value, false, &path.child(name).index(index), errors);
+            check_one(value, None, &path.child(name).index(index), errors);
         }
     }
     for (name, definition) in entries(schema, "definitions") {
-        check_one(definition, false, &path.child("definitions").key(name), errors);
+        check_one(definition, None, &path.child("definitions").key(name), errors);
     }
     if let Some(items) = some(schema, "items").filter(|items| items.is_object()) {
-        check_one(items, rules, &path.child("items"), errors);
+        check_one(items, rules.map(Place::element).as_ref(), &path.child("items"), errors);
     }
     check_extensions(schema, path, errors);
     check_lists(schema, path, errors);
@@ -150,7 +153,7 @@ fn check_one(schema: &Value, rules: bool, path: &Path, errors: &mut ErrorList) {
     check_rules(schema, rules, path, errors);
 }
 
-fn check_additional(schema: &Value, rules: bool, path: &Path, errors: &mut ErrorList) {
+fn check_additional(schema: &Value, rules: Option<&Place<'_>>, path: &Path, errors: &mut ErrorList) {
     let Some(more) = some(schema, "additionalProperties") else { return };
     let at = path.child("additionalProperties");
     if entries(schema, "properties").next().is_some() && more != &Value::Bool(false) {
@@ -161,7 +164,7 @@ fn check_additional(schema: &Value, rules: bool, path: &Path, errors: &mut Error
         errors.push(FieldError::forbidden(&at, "additionalProperties cannot be set to false"));
     }
     if more.is_object() {
-        check_one(more, rules, &at, errors);
+        check_one(more, rules.map(Place::element).as_ref(), &at, errors);
     }
 }
 
@@ -271,9 +274,10 @@ fn check_set(items: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn check_rules(schema: &Value, compile: bool, path: &Path, errors: &mut ErrorList) {
+fn check_rules(schema: &Value, place: Option<&Place<'_>>, path: &Path, errors: &mut ErrorList) {
     let path = path.child("x-kubernetes-validations");
     let mut wrong = ErrorList::new();
+    let known = place.filter(|place| place.decl.is_some());
     for (index, rule) in list(schema, "x-kubernetes-validations").iter().enumerate() {
         let path = path.index(index);
         let before = errors.len();
@@ -297,51 +301,129 @@ fn check_rules(schema: &Value, compile: bool, path: &Path, errors: &mut ErrorLis
         if has(rule, "reason") {
             checks::one_of(errors, &path.child("reason"), text(rule, "reason"), REASONS);
         }
-        let place = text(rule, "fieldPath");
-        if !place.is_empty() && !is_place(place, schema) {
-            errors.push(FieldError::invalid(&path.child("fieldPath"), place, "must be a valid path"));
+        let leads = text(rule, "fieldPath");
+        if !leads.is_empty() && !is_place(leads, schema) {
+            errors.push(FieldError::invalid(&path.child("fieldPath"), leads, "must be a valid path"));
         }
-        if compile && errors.len() == before {
-            compile_rule(rule, &path, &mut wrong);
+        if let Some(known) = known.filter(|_| errors.len() == before) {
+            compile_rule(rule, known, &path, &mut wrong);
         }
     }
-    if compile {
-        errors.extend(wrong);
-    }
+    errors.extend(wrong);
 }
 
 /// A rule comes to yes or no, and its message to a text.
-fn compile_rule(rule: &Value, path: &Path, errors: &mut ErrorList) {
-    let names = ["self", "oldSelf"];
+fn compile_rule(rule: &Value, place: &Place<'_>, path: &Path, errors: &mut ErrorList) {
+    let Some(decl) = place.decl.as_deref() else { return };
+    let env = rule_environment(decl, flag(rule, "optionalOldSelf"));
     let shown = RULE.show(rule);
     let refuse = |errors: &mut ErrorList, name: &str, why: &str| {
         errors.push(checks::shown(ErrorKind::Invalid, &path.child(name), &shown, why));
     };
-    match cel::compile(text(rule, "rule"), &names) {
+    let sizes = [("self", decl), ("oldSelf", decl)];
+    match Program::compile(text(rule, "rule"), &env) {
         Err(why) => {
-            refuse(errors, "rule", &why);
+            refuse(errors, "rule", &format!("compilation failed: {why}"));
             return;
         }
-        Ok(kind) if kind.name().is_some_and(|name| !matches!(name, "bool" | "dyn")) => {
+        Ok(program) if !matches!(program.kind(), Type::Bool) => {
             refuse(errors, "rule", "cel expression must evaluate to a bool");
             return;
         }
-        Ok(_) => {}
+        Ok(program) => place.charge(program.cost(&sizes), "rule", path.child("rule"), errors),
     }
     let expression = text(rule, "messageExpression");
     if expression.is_empty() {
         return;
     }
-    match cel::compile(expression, &names) {
-        Err(why) => {
-            let why = why.strip_prefix("compilation failed: ").unwrap_or(&why);
-            refuse(errors, "messageExpression", &format!("messageExpression compilation failed: {why}"));
-        }
-        Ok(kind) if kind.name().is_some_and(|name| !matches!(name, "string" | "dyn")) => {
+    match Program::compile(expression, &env) {
+        Err(why) => refuse(errors, "messageExpression", &format!("messageExpression compilation failed: {why}")),
+        Ok(program) if !matches!(program.kind(), Type::String) => {
             refuse(errors, "messageExpression", "messageExpression must evaluate to a string");
         }
-        Ok(_) => {}
+        Ok(program) => {
+            place.charge(program.cost(&sizes), "messageExpression", path.child("messageExpression"), errors);
+        }
     }
+}
+
+/// What a rule of a place can refer to.
+pub fn rule_environment(decl: &Decl, optional_old: bool) -> Environment {
+    let old =
+        if optional_old { Type::Opaque("optional_type".into(), Arc::new([decl.ty.clone()])) } else { decl.ty.clone() };
+    Environment::new([("self", decl.ty.clone()), ("oldSelf", old)])
+}
+
+/// What one expression may be estimated to cost, and all of a schema.
+const COST_MAX: u64 = 10_000_000;
+const TOTAL_COST_MAX: u64 = 100_000_000;
+/// How many expressions are named when all of them cost too much.
+const NAMED_MAX: usize = 4;
+const ADVICE: &str = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+
+/// A place of a schema, as rules see it.
+struct Place<'s> {
+    decl: Option<Arc<Decl>>,
+    /// How often it is in an object at most.
+    times: u64,
+    spent: &'s RefCell<Spent>,
+}
+
+/// What the expressions of a schema are estimated to cost.
+#[derive(Default)]
+struct Spent {
+    total: u64,
+    most: Vec<(u64, Path)>,
+}
+
+impl Place<'_> {
+    fn field(&self, name: &str) -> Self {
+        Self { decl: self.decl.as_ref().and_then(|decl| decl.field(name)).cloned(), ..*self }
+    }
+
+    fn element(&self) -> Self {
+        let max = self.decl.as_ref().map_or(1, |decl| decl.max);
+        let decl = self.decl.as_ref().and_then(|decl| decl.element()).cloned();
+        Self { decl, times: self.times.saturating_mul(max), spent: self.spent }
+    }
+
+    fn charge(&self, cost: u64, what: &str, path: Path, errors: &mut ErrorList) {
+        let cost = cost.saturating_mul(self.times);
+        if cost > COST_MAX {
+            let detail =
+                format!("estimated {what} cost exceeds budget by factor of {} {ADVICE}", factor(cost, COST_MAX));
+            errors.push(FieldError::forbidden(&path, detail));
+        }
+        let mut spent = self.spent.borrow_mut();
+        spent.total = spent.total.saturating_add(cost);
+        if cost >= TOTAL_COST_MAX / 100 {
+            spent.most.push((cost, path));
+        }
+    }
+}
+
+impl Spent {
+    fn check(mut self, path: &Path, errors: &mut ErrorList) {
+        if self.total <= TOTAL_COST_MAX {
+            return;
+        }
+        self.most.sort_by(|one, other| other.0.cmp(&one.0));
+        for (_, path) in self.most.iter().take(NAMED_MAX) {
+            let detail = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+            errors.push(FieldError::forbidden(path, detail));
+        }
+        let factor = factor(self.total, TOTAL_COST_MAX);
+        let detail = format!(
+            "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of {factor} {ADVICE}"
+        );
+        errors.push(FieldError::forbidden(path, detail));
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "only shown")]
+fn factor(cost: u64, max: u64) -> String {
+    let factor = cost as f64 / max as f64;
+    if factor > 100.0 { "more than 100x".into() } else { format!("{factor:.1}x") }
 }
 
 /// Whether a path leads to a field that a schema has: `.a.b`, `['a'].b`.

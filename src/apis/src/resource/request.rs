@@ -1,15 +1,19 @@
 //! What a claim asks for: requests, constraints between them, configuration. Claims, templates of claims and classes share it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use apimachinery::{
     field::{ErrorKind, ErrorList, FieldError, Path},
     names,
 };
+use cel::{Environment, Extension, Type};
 use serde_json::Value;
 
 use crate::{
-    cel, checks,
+    checks,
     golang::{Shape, Struct},
     json::{default, default_int, default_text, each, field, has, int, list, some, text, with},
 };
@@ -224,6 +228,21 @@ fn check_devices(request: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// What expressions that choose devices can refer to.
+fn device_environment() -> Environment {
+    let by_domain = |of: Type| Type::map(Type::String, Type::map(Type::String, of));
+    let device = Type::object(
+        "kubernetes.DRADevice",
+        [
+            ("driver", Type::String),
+            ("attributes", by_domain(Type::Dyn)),
+            ("capacity", by_domain(Type::Opaque("kubernetes.Quantity".into(), Arc::new([])))),
+            ("allowMultipleAllocations", Type::Bool),
+        ],
+    );
+    Environment::new([("device", device)]).extended(Extension::Devices)
+}
+
 /// Expressions that choose devices.
 pub(super) fn check_selectors(selectors: &[Value], path: &Path, errors: &mut ErrorList) {
     check_size(selectors, REQUESTS_MAX, path, errors);
@@ -238,12 +257,11 @@ pub(super) fn check_selectors(selectors: &[Value], path: &Path, errors: &mut Err
             errors.push(FieldError::too_long(&path, EXPRESSION_MAX));
             continue;
         }
-        let wrong = match cel::compile(expression, &["device"]) {
-            Err(why) => Some(why),
-            Ok(kind) => kind
-                .name()
-                .filter(|name| !matches!(*name, "bool" | "dyn"))
-                .map(|name| format!("must evaluate to bool or the unknown type, not {name}")),
+        let wrong = match cel::Program::compile(expression, &device_environment()) {
+            Err(why) => Some(format!("compilation failed: {why}")),
+            Ok(program) => Some(program.kind())
+                .filter(|kind| !matches!(kind, Type::Bool | Type::Dyn))
+                .map(|kind| format!("must evaluate to bool or the unknown type, not {}", kind.name())),
         };
         if let Some(why) = wrong {
             errors.push(FieldError::invalid(&path, expression, why));

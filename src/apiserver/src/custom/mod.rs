@@ -10,6 +10,7 @@
 
 mod controller;
 pub mod paths;
+mod rules;
 mod strategy;
 mod table;
 
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use self::{
     controller::{hold, run, served},
     paths::JsonPath,
+    rules::Rules,
 };
 use crate::resources::{Resource, Subresource};
 
@@ -35,6 +37,8 @@ pub struct Custom {
     pub schema: Option<Arc<Value>>,
     /// The same, as objects are held against it.
     pub compiled: Compiled,
+    /// The rules that they have to meet besides.
+    pub rules: CompiledRules,
     /// Whether `status` is a side of its own.
     pub has_status: bool,
     /// Where the numbers of `scale` lie.
@@ -63,6 +67,19 @@ impl PartialEq for Compiled {
 }
 
 impl Eq for Compiled {}
+
+/// The rules of a definition's schema, if it has any.
+#[derive(Debug, Clone)]
+pub struct CompiledRules(pub Option<Arc<Rules>>);
+
+/// They follow from the definition, which is compared instead.
+impl PartialEq for CompiledRules {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for CompiledRules {}
 
 /// Where the numbers of `scale` lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +167,9 @@ pub fn resources(definition: &Value) -> Vec<Resource> {
         let keeps_unknown = definition["spec"]["preserveUnknownFields"] == true;
         let any = Arc::new(serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
         let compiled = schema::custom::compile(schema.as_ref().unwrap_or(&any), keeps_unknown);
+        let rules = schema.as_deref().and_then(Rules::of_schema).map(Arc::new);
         let custom = Custom {
+            rules: CompiledRules(rules),
             definition: text(definition, "/metadata/name").to_owned(),
             list_kind: list_kind.clone(),
             schema,

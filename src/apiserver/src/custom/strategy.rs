@@ -1,11 +1,26 @@
 //! What a definition changes in the way of an object to the store: generations, and `status` as a side of its own.
 
+use apimachinery::{field::ErrorList, schema};
 use serde_json::{Value, json};
 
 use super::Custom;
 use crate::registry::meta;
 
 impl Custom {
+    /// What is wrong with an object, or with its change, by its schema and its rules; and what is only warned of.
+    pub fn validate(&self, new: &Value, old: Option<&Value>) -> (ErrorList, Vec<String>) {
+        let mut errors = schema::custom::validate(&self.compiled.0, new);
+        // Rules are about objects that are what the schema says.
+        match &self.rules.0 {
+            Some(rules) if errors.is_empty() => {
+                let (wrong, warnings) = rules.validate(new, old);
+                errors.extend(wrong);
+                (errors, warnings)
+            }
+            _ => (errors, Vec::new()),
+        }
+    }
+
     /// Makes a decoded object one that can be created.
     pub fn prepare_for_create(&self, object: &mut Value) {
         meta::set(object, "generation", 1);

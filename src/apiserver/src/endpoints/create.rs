@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use admission::Operation;
-use apimachinery::schema;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::Value;
@@ -104,7 +103,9 @@ async fn attempt(
     let name = meta::text(&object, "name").to_owned();
     let mut errors = apis::validate_create(&resource.group, &resource.kind, &object);
     if let Some(custom) = &resource.custom {
-        errors.extend(schema::custom::validate(&custom.compiled.0, &object));
+        let (wrong, warnings) = custom.validate(&object, None);
+        errors.extend(wrong);
+        warnings.into_iter().for_each(|warning| context.warnings.add(warning));
     }
     admit::refuse_invalid(resource, &name, &errors)?;
     for warning in apis::warnings(&resource.group, &resource.kind, &object) {

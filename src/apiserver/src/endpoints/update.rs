@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use admission::Operation;
-use apimachinery::schema;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::Value;
@@ -172,7 +171,9 @@ async fn attempt(
     if side != Some("binding") {
         let mut errors = apis::validate_update(&resource.group, &resource.kind, side, &new, &checked_old);
         if let Some(custom) = &resource.custom {
-            errors.extend(schema::custom::validate(&custom.compiled.0, &new));
+            let (wrong, warnings) = custom.validate(&new, Some(&checked_old));
+            errors.extend(wrong);
+            warnings.into_iter().for_each(|warning| context.warnings.add(warning));
         }
         admit::refuse_invalid(resource, name, &errors)?;
     }

@@ -26,15 +26,22 @@ fn strings<'v>(rule: &'v Value, field: &str) -> impl Iterator<Item = &'v str> {
 
 /// Whether one of the webhook's rules is about the request.
 pub fn by_rules(webhook: &Value, subject: &Subject<'_>) -> bool {
-    let rules = webhook.get("rules").and_then(Value::as_array).into_iter().flatten();
-    rules.into_iter().any(|rule| {
+    webhook.get("rules").is_some_and(|rules| any_rule(rules, subject, ""))
+}
+
+/// Whether one of several rules is about the request; rules may name the objects that they are about.
+pub fn any_rule(rules: &Value, subject: &Subject<'_>, name: &str) -> bool {
+    rules.as_array().into_iter().flatten().any(|rule| {
         let has = |field, wanted: &str| strings(rule, field).any(|given| given == "*" || given == wanted);
         let scope = match rule.get("scope").and_then(Value::as_str) {
             Some("Cluster") => subject.namespace.is_empty(),
             Some("Namespaced") => !subject.namespace.is_empty(),
             _ => true,
         };
+        let mut names = strings(rule, "resourceNames").peekable();
+        let named = names.peek().is_none() || names.any(|given| given == name);
         scope
+            && named
             && has("operations", subject.operation)
             && has("apiGroups", subject.group)
             && has("apiVersions", subject.version)

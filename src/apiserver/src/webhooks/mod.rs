@@ -1,7 +1,7 @@
 //! Admission by webhooks: programs of the cluster's users that change or judge what is written.
 
 mod call;
-mod matching;
+pub mod matching;
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::{
     core::Core,
     endpoints::{Context, Failure, body::Target},
     fail,
+    policies::{self, Applies},
     resources::Resource,
     reviews, schemas,
 };
@@ -48,15 +49,16 @@ pub struct Asked<'a> {
 pub async fn mutate(asked: &Asked<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), Failure> {
     let webhooks = webhooks(asked, "mutatingwebhookconfigurations");
     let mut ran: Vec<(usize, Value)> = Vec::new();
-    for (at, webhook) in webhooks.iter().enumerate() {
-        if ask(asked, webhook, Some(&mut *object), old).await? {
+    for (at, (configuration, webhook)) in webhooks.iter().enumerate() {
+        if ask(asked, configuration, webhook, Some(&mut *object), old).await? {
             ran.push((at, object.clone()));
         }
     }
     // Those that want to see what others made of the object later are asked once more.
     for (at, seen) in ran {
-        if webhooks[at]["reinvocationPolicy"] == "IfNeeded" && seen != *object {
-            ask(asked, &webhooks[at], Some(&mut *object), old).await?;
+        let (configuration, webhook) = &webhooks[at];
+        if webhook["reinvocationPolicy"] == "IfNeeded" && seen != *object {
+            ask(asked, configuration, webhook, Some(&mut *object), old).await?;
         }
     }
     Ok(())
@@ -72,9 +74,9 @@ pub async fn validate(asked: &Asked<'_>, object: Option<&Value>, old: Option<&Va
         all.extend(webhooks(asked, "mutatingwebhookconfigurations"));
     }
     all.extend(webhooks(asked, "validatingwebhookconfigurations"));
-    for webhook in all {
+    for (configuration, webhook) in all {
         let mut copy = object.cloned();
-        ask(asked, &webhook, copy.as_mut(), old).await?;
+        ask(asked, &configuration, &webhook, copy.as_mut(), old).await?;
         if copy.as_ref() != object {
             let why = format!("admission webhook {:?} may not change the object", name_of(&webhook));
             return Err(fail::internal(why).into());
@@ -88,7 +90,7 @@ fn name_of(webhook: &Value) -> &str {
 }
 
 /// The webhooks of a kind of configuration, in order.
-fn webhooks(asked: &Asked<'_>, configurations: &str) -> Vec<Value> {
+fn webhooks(asked: &Asked<'_>, configurations: &str) -> Vec<(Arc<Value>, Value)> {
     let Some(cache) = asked.core.cacher.resource(GROUP, configurations).filter(|cache| !cache.is_empty()) else {
         return Vec::new();
     };
@@ -97,11 +99,15 @@ fn webhooks(asked: &Asked<'_>, configurations: &str) -> Vec<Value> {
         return Vec::new();
     }
     let list = cache.list(&Scope::All, None, |_| true).0;
-    let all = list.iter().flat_map(|entry| entry.object()["webhooks"].as_array().cloned().unwrap_or_default());
-    all.collect()
+    let of = |configuration: Arc<Value>| {
+        let hooks = configuration["webhooks"].as_array().cloned().unwrap_or_default();
+        hooks.into_iter().map(move |hook| (configuration.clone(), hook))
+    };
+    list.iter().flat_map(|entry| of(entry.object())).collect()
 }
 
-fn operation(operation: Operation) -> &'static str {
+/// An operation as requests name it.
+pub fn operation(operation: Operation) -> &'static str {
     match operation {
         Operation::Create => "CREATE",
         Operation::Update => "UPDATE",
@@ -113,6 +119,7 @@ fn operation(operation: Operation) -> &'static str {
 /// Asks one webhook, if the request is for it; whether it was.
 async fn ask(
     asked: &Asked<'_>,
+    configuration: &Value,
     webhook: &Value,
     object: Option<&mut Value>,
     old: Option<&Value>,
@@ -146,6 +153,15 @@ async fn ask(
         return Ok(false);
     }
     let name = name_of(webhook);
+    match meets_conditions(asked, configuration, webhook, object.as_deref(), old) {
+        Applies::Yes => {}
+        Applies::No => return Ok(false),
+        Applies::Unknown(why) if webhook["failurePolicy"] == "Ignore" => {
+            tracing::warn!(webhook = name, %why, "the conditions of a webhook failed and it is not asked, as its configuration says");
+            return Ok(false);
+        }
+        Applies::Unknown(why) => return Err(fail::internal(format!("failed calling webhook {name:?}: {why}")).into()),
+    }
     let without_effects = matches!(webhook["sideEffects"].as_str(), Some("None" | "NoneOnDryRun"));
     if asked.dry_run && !without_effects {
         return Err(fail::bad_request(format!("admission webhook {name:?} does not support dry run")).into());
@@ -160,6 +176,21 @@ async fn ask(
     }
 }
 
+/// Whether the webhook's own conditions hold.
+fn meets_conditions(
+    asked: &Asked<'_>,
+    configuration: &Value,
+    webhook: &Value,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Applies {
+    if webhook["matchConditions"].as_array().is_none_or(Vec::is_empty) {
+        return Applies::Yes;
+    }
+    let compiled = asked.core.policies.webhook(configuration, webhook);
+    policies::applies(&policies::Scene::new(asked, object, old, None, &compiled))
+}
+
 /// What the webhook responds.
 async fn answer(
     asked: &Asked<'_>,
@@ -167,9 +198,6 @@ async fn answer(
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<Value, String> {
-    if webhook["matchConditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
-        return Err("its matchConditions cannot be evaluated: this server has no CEL yet".into());
-    }
     let resource = asked.resource;
     let kind = json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
     let plural = json!({"group": resource.group, "version": resource.version, "resource": resource.name});
