@@ -132,12 +132,14 @@ impl Applied {
         mut self,
         keyspace: &Keyspace,
         leases: &mpsc::UnboundedSender<LeaseChange>,
+        published: &Published,
         entries: Vec<EntryResponder<TypeConfig>>,
     ) -> Result<Self, StoreError> {
         let database = keyspace.database();
         let mut session = keyspace.session();
         let mut answers = Vec::with_capacity(entries.len());
         let mut changes = Vec::new();
+        let mut membership_changed = false;
         for (entry, responder) in entries {
             let outcome = match entry.payload {
                 EntryPayload::Blank => Outcome::Done { revision: session.revision() },
@@ -150,6 +152,7 @@ impl Applied {
                     let membership = StoredMembership::new(Some(entry.log_id), membership);
                     self.removed.extend(member::gone(&self.membership, &membership));
                     self.membership = membership;
+                    membership_changed = true;
                     records::put(database, session.batch(), MEMBERSHIP, &self.membership);
                     records::put(database, session.batch(), REMOVED, &self.removed);
                     Outcome::Done { revision: session.revision() }
@@ -160,6 +163,10 @@ impl Applied {
         }
         records::put(database, session.batch(), APPLIED, &self.last);
         session.commit()?;
+        // Before whoever removed a server is told that it is removed.
+        if membership_changed {
+            published.tell(&self);
+        }
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
@@ -202,11 +209,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 return Ok(());
             }
             let (keyspace, leases, applied) = (self.keyspace.clone(), self.leases.clone(), self.applied.clone());
-            let changes = batch.iter().any(|(entry, _)| matches!(entry.payload, EntryPayload::Membership(_)));
-            self.applied = self.blocking(move || applied.apply(&keyspace, &leases, batch)).await?;
-            if changes {
-                self.published.tell(&self.applied);
-            }
+            let published = self.published.clone();
+            self.applied = self.blocking(move || applied.apply(&keyspace, &leases, &published, batch)).await?;
         }
     }
 

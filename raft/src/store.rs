@@ -13,6 +13,7 @@ use storage::{
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,6 +36,8 @@ const FIRST_SERVER: u64 = 1;
 const LIMITS: Limits = Limits { per_snapshot: 5000, kept: 5000, history: Duration::from_secs(300) };
 /// How many forgotten versions are taken off the disk in one step.
 const RECLAIM_AT_ONCE: usize = 4096;
+/// How long the requests of other servers may take when the store closes.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How often the leader is heard, in milliseconds.
 const HEARTBEAT: u64 = 100;
 /// For how long nobody else is elected after the leader was heard is the greater of these; then each server waits between
@@ -133,6 +136,8 @@ impl RaftStore {
             reach: published.reach,
             closing: CancellationToken::new(),
             open: open.clone(),
+            answering: TaskTracker::new(),
+            serving: TaskTracker::new(),
             incoming,
             receiving: Mutex::default(),
             metrics: watch::Sender::new(None),
@@ -225,7 +230,8 @@ impl RaftStore {
     /// # Errors
     /// When the two do not belong together, the other side does not speak as a server does, or the connection breaks.
     pub async fn serve_peer(&self, stream: impl PeerStream + 'static, from: u64) -> Result<(), PeerError> {
-        self.open.track_future(network::serve(self.clone(), Box::new(stream), from)).await
+        let serving = network::serve(self.clone(), Box::new(stream), from);
+        self.open.track_future(self.local.serving.track_future(serving)).await
     }
 
     /// Returns when the store has failed for good, with the reason: writes are refused from then on.
@@ -233,11 +239,18 @@ impl RaftStore {
         self.failure.noted().await
     }
 
-    /// Hands the lead over where there is one to hand, ends watches, then Raft; returns when everything is on the disk.
+    /// Hands the lead over where there still is one to hand, ends watches, then Raft; returns when everything is on the disk.
     /// Requests after it fail.
     pub async fn close(&self) {
         self.resign().await;
+        // What other servers have asked for is decided while Raft still hears of it: else they would not know what came of it.
+        self.local.answering.close();
+        if timeout(LAST_ANSWERS, self.local.answering.wait()).await.is_err() {
+            tracing::warn!("requests of other servers are left undecided");
+        }
         self.local.closing.cancel();
+        self.local.serving.close();
+        self.local.serving.wait().await;
         self.keyspace.close();
         self.tasks.drain().await;
         if let Err(error) = self.raft.shutdown().await {
@@ -247,8 +260,9 @@ impl RaftStore {
         self.open.wait().await;
     }
 
-    /// A leader that goes lets another lead, so that nobody has to notice first that it is gone.
-    async fn resign(&self) {
+    /// A leader that goes lets another lead, so that nobody has to notice first that it is gone. Best while others still
+    /// reach this server: it goes on until it hears from the one that follows.
+    pub async fn resign(&self) {
         let Some(cluster) = self.cluster().filter(|_| self.leads()) else { return };
         let heir = cluster.voters.iter().copied().find(|id| *id != self.id() && cluster.alive.contains(id));
         if let Some(heir) = heir

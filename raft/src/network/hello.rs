@@ -150,6 +150,10 @@ pub(crate) struct Local {
     pub(crate) closing: CancellationToken,
     /// Whoever reads the database holds a token of it.
     pub(crate) open: TaskTracker,
+    /// Whoever works on a request of another server holds a token of it.
+    pub(crate) answering: TaskTracker,
+    /// Whoever serves another server holds a token of it.
+    pub(crate) serving: TaskTracker,
     /// The folder for snapshots that arrive.
     pub(crate) incoming: PathBuf,
     /// The snapshot that arrives now; cancelled when a newer one does.

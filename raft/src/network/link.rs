@@ -77,6 +77,8 @@ struct State {
     owed: usize,
     /// Why it broke.
     broken: Option<String>,
+    /// Whether the other side has said that it did not take what it has not answered.
+    untaken: bool,
 }
 
 enum Waiter {
@@ -162,7 +164,7 @@ impl Link {
 
     fn over(stream: Box<dyn PeerStream>, closing: &CancellationToken) -> Self {
         let (queue, queued) = mpsc::channel(QUEUED);
-        let state = State { waiting: HashMap::new(), owed: 0, broken: None };
+        let state = State { waiting: HashMap::new(), owed: 0, broken: None, untaken: false };
         let shared = Arc::new(Shared {
             start: Instant::now(),
             alive: AtomicU64::new(0),
@@ -188,7 +190,7 @@ impl Link {
         self.send(Frame::new(kind, number, body)).await?;
         let answer = answer.await;
         drop(forget);
-        let answer = answer.map_err(|_| CallError::Broken(self.why()))?;
+        let answer = answer.map_err(|_| self.lost())?;
         Answer::decode(answer.body).map_err(|error| CallError::Broken(error.to_string()))
     }
 
@@ -225,6 +227,12 @@ impl Link {
 
     async fn send(&self, frame: Frame) -> Result<(), CallError> {
         self.queue.send(frame).await.map_err(|_| CallError::NotSent(self.why()))
+    }
+
+    /// What became of a request that was not answered.
+    fn lost(&self) -> CallError {
+        let why = self.why();
+        if self.shared.state.lock().untaken { CallError::NotSent(why) } else { CallError::Broken(why) }
     }
 
     /// Why it broke.
@@ -303,6 +311,10 @@ async fn receive(from: ReadHalf<Box<dyn PeerStream>>, shared: &Shared) -> String
     let mut from = Watched { from, shared };
     loop {
         match frame::read(&mut from, LONGEST).await {
+            Ok(Some(frame)) if frame.kind == kind::GOODBYE => {
+                shared.state.lock().untaken = true;
+                return "the other side closes".to_owned();
+            }
             Ok(Some(frame)) => shared.dispatch(frame),
             Ok(None) => return "the other side closed the connection".to_owned(),
             Err(error) => return error.to_string(),

@@ -52,6 +52,8 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT_END: u8 = 24;
     /// About a lease, for the leader.
     pub(crate) const LEASE: u8 = 27;
+    /// Whoever answers closes, and has not taken what it has not answered.
+    pub(crate) const GOODBYE: u8 = 28;
     /// The answer to all but pings and batches.
     pub(crate) const ANSWER: u8 = 26;
 }

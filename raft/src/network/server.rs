@@ -10,11 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, future::join};
 use serde::{Serialize, de::DeserializeOwned};
 use storage::Command;
 use tokio::{
-    io::{AsyncWriteExt, BufWriter, WriteHalf, split},
+    io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf, split},
     sync::{Semaphore, mpsc},
     task::JoinSet,
     time::timeout,
@@ -32,6 +32,8 @@ use crate::{RaftStore, types::Append};
 
 /// How long a connection may be without a word: who keeps one says something four times in this time.
 const QUIET: Duration = Duration::from_secs(60);
+/// How long the last answers may take to go out.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many answers wait for the connection to take them.
 const QUEUED: usize = 64;
 /// How many batches wait for Raft.
@@ -41,37 +43,40 @@ const AT_ONCE: usize = 256;
 
 /// Serves one connection of server `from` until it ends; `Ok` when the other side ended it.
 pub(crate) async fn serve(store: RaftStore, mut stream: Box<dyn PeerStream>, from: u64) -> Result<(), PeerError> {
-    let closing = store.local.closing.clone();
-    let served = async {
-        store.local.welcome(from, &mut stream).await?;
-        let (mut reader, writer) = split(stream);
-        let (answers, queued) = mpsc::channel(QUEUED);
-        let mut serving = Serving {
-            store: &store,
-            from,
-            answers,
-            appends: HashMap::new(),
-            receiving: None,
-            tasks: JoinSet::new(),
-            room: Arc::new(Semaphore::new(AT_ONCE)),
-        };
-        let take = async {
-            loop {
-                let frame =
-                    timeout(QUIET, frame::read(&mut reader, LONGEST)).await.map_err(|_| PeerError::Silent(QUIET))??;
-                let Some(frame) = frame else { return Ok(()) };
-                serving.take(frame).await?;
-                while serving.tasks.try_join_next().is_some() {}
-            }
-        };
-        tokio::select! {
-            taken = take => taken,
-            sent = send(writer, queued) => sent.map_err(PeerError::Io),
+    let local = &store.local;
+    tokio::select! {
+        welcomed = local.welcome(from, &mut stream) => welcomed?,
+        () = local.closing.cancelled() => return Err(PeerError::Closing),
+    }
+    let (mut reader, writer) = split(stream);
+    let (answers, queued) = mpsc::channel(QUEUED);
+    let mut serving = Serving {
+        store: &store,
+        from,
+        answers,
+        appends: HashMap::new(),
+        receiving: None,
+        tasks: JoinSet::new(),
+        room: Arc::new(Semaphore::new(AT_ONCE)),
+    };
+    let mut sending = std::pin::pin!(send(writer, queued));
+    let taken = tokio::select! {
+        taken = serving.take_all(&mut reader) => taken,
+        sent = &mut sending => return sent.map_err(PeerError::Io),
+        () = local.closing.cancelled() => Err(PeerError::Closing),
+    };
+    // What was taken is still answered, and what was not is known not to be.
+    let closes = matches!(taken, Err(PeerError::Closing));
+    let last = async move {
+        if closes {
+            serving.appends.clear();
+            while serving.tasks.join_next().await.is_some() {}
+            serving.say(Frame::new(kind::GOODBYE, 0, Bytes::new())).await;
         }
     };
-    tokio::select! {
-        served = served => served,
-        () = closing.cancelled() => Err(PeerError::Closing),
+    match timeout(LAST_WORDS, join(last, sending)).await {
+        Ok(((), Err(error))) => taken.and(Err(error.into())),
+        _ => taken,
     }
 }
 
@@ -104,6 +109,16 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
+    /// Takes what comes until nothing comes any more.
+    async fn take_all(&mut self, from: &mut ReadHalf<Box<dyn PeerStream>>) -> Result<(), PeerError> {
+        loop {
+            let frame = timeout(QUIET, frame::read(from, LONGEST)).await.map_err(|_| PeerError::Silent(QUIET))??;
+            let Some(frame) = frame else { return Ok(()) };
+            self.take(frame).await?;
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
     async fn take(&mut self, Frame { kind, number, body }: Frame) -> Result<(), PeerError> {
         // Perhaps since it said its first words.
         self.store.local.refuse_removed(self.from)?;
@@ -180,7 +195,8 @@ impl Serving<'_> {
             let _ = answers.send(Frame::new(kind::ANSWER, number, body)).await;
             drop(permit);
         };
-        self.tasks.spawn(self.store.open.track_future(work));
+        let local = &self.store.local;
+        self.tasks.spawn(local.open.track_future(local.answering.track_future(work)));
     }
 
     /// Hands a batch to the stream that it belongs to. Waits when Raft does not keep up, and so makes the sender wait.

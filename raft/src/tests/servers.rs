@@ -159,7 +159,7 @@ async fn the_lead_is_handed_over_on_request_and_at_the_end_and_no_write_fails() 
     }
     // A planned end: its lead is taken before it goes.
     let begin = Instant::now();
-    cluster.stores.remove(&1).unwrap().close().await;
+    cluster.stop(1).await;
     let next = cluster.leader_of(2, |leader| leader.id != 1).await.id;
     assert!(begin.elapsed() < Duration::from_secs(2) && next != 1);
     assert_eq!(writer.await.unwrap(), 200);
@@ -215,5 +215,34 @@ async fn from_the_loss_of_a_leader_to_the_next_write() {
     }
     took.sort_unstable();
     eprintln!("{} losses: median {:?}, 99 % {:?}, most {:?}", took.len(), took[25], took[49 * 99 / 100], took[49]);
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_fails_no_write_of_who_stays() {
+    let mut cluster = Cluster::of_three().await;
+    for id in [1, 2, 3] {
+        let stays = cluster.stores[&(id % 3 + 1)].clone();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let writer = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let mut written = 0;
+                while !stop.is_cancelled() {
+                    put(&stays, format!("{id}/{written}"), "x")
+                        .await
+                        .unwrap_or_else(|error| panic!("write {written}: {error}"));
+                    written += 1;
+                }
+                written
+            }
+        });
+        cluster.stop(id).await;
+        cluster.start(id).await;
+        all(&cluster.stores[&id]).await.unwrap();
+        stop.cancel();
+        assert!(writer.await.unwrap() > 0);
+        cluster.agree().await;
+    }
     cluster.close().await;
 }
