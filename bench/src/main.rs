@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! bench first-answer crash pods requests api idle --kubeconfig data/admin.kubeconfig --data-dir data
-//! bench start --coracle PATH
+//! bench start failover --coracle PATH
 //! bench store --etcd-binary PATH
 //! ```
 //!
-//! Everything but `start` and `store` works on any cluster that the kubeconfig reaches; what is measured is what a client sees. Each run
+//! Everything but `start`, `failover` and `store` works on any cluster that the kubeconfig reaches; what is measured is what a client sees. Each run
 //! prints a table and is kept as a file with the machine's description, since a figure without its machine says nothing.
 
 mod api;
 mod cluster;
 mod crash;
 mod error;
+mod failover;
 mod first_answer;
 mod idle;
 mod load;
@@ -47,6 +48,8 @@ enum Measure {
     Idle,
     /// From the start of `coracle up` on an empty folder to a Ready node
     Start,
+    /// From the loss of the leading of three servers to the next acknowledged write
+    Failover,
     /// The store alone, by etcd's API, beside a real etcd: see `bench/src/store/mod.rs` for how
     Store,
     /// What `store` measures of ours, in a process of its own: the store and its door
@@ -88,7 +91,7 @@ struct Arguments {
     /// `wasmtime`, for `requests`
     #[arg(long, default_value = "wasmtime", value_name = "FILE")]
     wasmtime: PathBuf,
-    /// `coracle`, for `start`
+    /// `coracle`, for `start` and `failover`
     #[arg(long, default_value = "coracle", value_name = "FILE")]
     coracle: PathBuf,
     /// `etcd`, for `store`
@@ -127,6 +130,10 @@ async fn run(arguments: &Arguments) -> Result<(), BenchError> {
                 start::measure(arguments, &mut report).await?;
                 continue;
             }
+            Measure::Failover => {
+                failover::measure(arguments, &mut report).await?;
+                continue;
+            }
             Measure::Store => {
                 store::measure(arguments, &mut report).await?;
                 continue;
@@ -142,7 +149,7 @@ async fn run(arguments: &Arguments) -> Result<(), BenchError> {
             Measure::Requests => requests::measure(arguments, &cluster, &mut report).await?,
             Measure::Api => api::measure(arguments, &cluster, &mut report).await?,
             Measure::Idle => idle::measure(arguments, &mut report).await?,
-            Measure::Start | Measure::Store | Measure::StoreDoor => {}
+            Measure::Start | Measure::Failover | Measure::Store | Measure::StoreDoor => {}
         }
         cluster.clean_up().await?;
     }

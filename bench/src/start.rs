@@ -1,9 +1,6 @@
 //! From nothing to a Ready node.
 
-use std::{
-    process::{Command, Stdio},
-    time::Instant,
-};
+use std::{path::Path, process::Stdio, time::Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Node;
@@ -12,7 +9,10 @@ use kube::{
     api::{WatchEvent, WatchParams},
     config::Kubeconfig,
 };
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
 
 use crate::{
     Arguments,
@@ -40,19 +40,9 @@ async fn once(arguments: &Arguments) -> Result<std::time::Duration, BenchError> 
         .arg(folder.path())
         .args(["--listen", &free_address()?.to_string()])
         .args(["--kubelet-listen", &free_address()?.to_string()])
-        .args(["--cluster-cidr", "127.120.0.0/16", "--service-cidr", "127.121.0.0/16"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+        .args(["--cluster-cidr", "127.120.0.0/16", "--service-cidr", "127.121.0.0/16"]);
     let started = Instant::now();
-    let mut command = tokio::process::Command::from(command);
-    let mut child = command.kill_on_drop(true).spawn().map_err(BenchError::file(&arguments.coracle))?;
-    let output = child.stdout.take().ok_or_else(|| BenchError::Other("no output".to_owned()))?;
-    let mut lines = BufReader::new(output).lines();
-    while let Some(line) = lines.next_line().await.map_err(BenchError::file(&arguments.coracle))? {
-        if line.starts_with("export KUBECONFIG") {
-            break;
-        }
-    }
+    let mut child = serving(command, &arguments.coracle).await?;
     let path = folder.path().join("admin.kubeconfig");
     let client = client(Kubeconfig::read_from(&path)).await?;
     let mut events = Api::<Node>::all(client).watch(&WatchParams::default(), "0").await?.boxed();
@@ -69,8 +59,22 @@ async fn once(arguments: &Arguments) -> Result<std::time::Duration, BenchError> 
     Err(BenchError::Other("the watch of nodes ended".to_owned()))
 }
 
+/// Starts a command that ends with this program, and returns when it says where its kubeconfig is.
+pub async fn serving(mut command: Command, program: &Path) -> Result<Child, BenchError> {
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(BenchError::file(program))?;
+    let output = child.stdout.take().ok_or_else(|| BenchError::Other("no output".to_owned()))?;
+    let mut lines = BufReader::new(output).lines();
+    while let Some(line) = lines.next_line().await.map_err(BenchError::file(program))? {
+        if line.starts_with("export KUBECONFIG") {
+            return Ok(child);
+        }
+    }
+    Err(BenchError::Other(format!("{} ended without serving", program.display())))
+}
+
 /// Ends it as a user would, so that its runtime ends too.
-async fn end(child: &mut tokio::process::Child) -> Result<(), BenchError> {
+async fn end(child: &mut Child) -> Result<(), BenchError> {
     let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
     if let Some(pid) = pid {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)

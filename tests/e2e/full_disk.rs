@@ -13,6 +13,8 @@ use crate::cluster::{coracle, kubectl_path, start_and_wait};
 struct Disk {
     holder: Child,
     folder: tempfile::TempDir,
+    /// On another disk: what is said about the full one.
+    logs: tempfile::TempDir,
 }
 
 impl Disk {
@@ -28,7 +30,7 @@ impl Disk {
         let mut line = String::new();
         BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line).expect("it says something");
         assert_eq!(line, "mounted\n");
-        Self { holder, folder }
+        Self { holder, folder, logs: tempfile::tempdir().expect("a folder") }
     }
 
     /// The disk as this process sees it.
@@ -48,7 +50,7 @@ impl Disk {
     fn server(&self) -> Child {
         let mut command = coracle();
         command.args(["server", "--log", "info", "--listen", "127.0.0.1:0", "--data-dir"]).arg(self.folder.path());
-        start_and_wait(self.enter(&command), &std::env::temp_dir().join("coracle-full-disk.log"), "Coracle serves")
+        start_and_wait(self.enter(&command), &self.logs.path().join("server.log"), "Coracle serves")
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {

@@ -266,6 +266,7 @@ impl Server {
 
     /// Stops all parts, the store last.
     pub async fn stop(self) {
+        self.store.resign().await;
         self.tasks.drain().await;
         self.store.close().await;
     }
