@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use apimachinery::{
     pod_resources::{self, Resources, containers},
-    quantity::{Format, Quantity},
+    quantity::Quantity,
     quota_scopes::in_scope,
+    quota_usage::usage,
     status::{GroupResource, Status},
 };
 use auth::ObjectReader;
@@ -40,9 +41,9 @@ pub fn charges(request: &Request<'_>, reader: &dyn ObjectReader) -> Result<Vec<C
     if quotas.is_empty() {
         return Ok(Vec::new());
     }
-    let mut added = usage(request, object);
+    let mut added = usage(request.group, request.resource, object);
     if let Some(old) = request.old.filter(|_| request.operation == Operation::Update) {
-        for (name, before) in usage(request, old) {
+        for (name, before) in usage(request.group, request.resource, old) {
             added.entry(name).or_insert_with(Quantity::zero).sub(&before);
         }
     }
@@ -164,65 +165,6 @@ fn concerns(request: &Request<'_>, name: &str) -> bool {
     }
 }
 
-/// What an object uses.
-fn usage(request: &Request<'_>, object: &Value) -> Resources {
-    let number = |amount: i64| Quantity::from_i64(amount, Format::DecimalSi);
-    let mut used = Resources::from([(count_of(request), number(1))]);
-    match (request.group, request.resource) {
-        ("", "pods") => {
-            used.insert("pods".into(), number(1));
-            for (name, amount) in pod_resources::total(object, "requests") {
-                if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") {
-                    used.insert(name.clone(), amount.clone());
-                }
-                used.insert(format!("requests.{name}"), amount);
-            }
-            for (name, amount) in pod_resources::total(object, "limits") {
-                used.insert(format!("limits.{name}"), amount);
-            }
-        }
-        ("", "services") => {
-            used.insert("services".into(), number(1));
-            let ports = object.pointer("/spec/ports").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            let all = i64::try_from(ports.len()).unwrap_or(i64::MAX);
-            let (mut node_ports, mut balancers) = (0, 0);
-            match text(object, "/spec/type") {
-                "NodePort" => node_ports = all,
-                "LoadBalancer" => {
-                    balancers = 1;
-                    node_ports = all;
-                    if object.pointer("/spec/allocateLoadBalancerNodePorts") == Some(&Value::Bool(false)) {
-                        let given = ports.iter().filter(|port| port["nodePort"].as_i64().unwrap_or(0) != 0).count();
-                        node_ports = i64::try_from(given).unwrap_or(i64::MAX);
-                    }
-                }
-                _ => {}
-            }
-            used.insert("services.nodeports".into(), number(node_ports));
-            used.insert("services.loadbalancers".into(), number(balancers));
-        }
-        ("", "persistentvolumeclaims") => {
-            used.insert("persistentvolumeclaims".into(), number(1));
-            let class = text(object, "/spec/storageClassName");
-            let storage = pod_resources::read(object.pointer("/spec/resources/requests")).remove("storage");
-            if !class.is_empty() {
-                let prefix = format!("{class}.storageclass.storage.k8s.io");
-                used.insert(format!("{prefix}/persistentvolumeclaims"), number(1));
-                if let Some(storage) = &storage {
-                    used.insert(format!("{prefix}/requests.storage"), storage.clone());
-                }
-            }
-            if let Some(storage) = storage {
-                used.insert("requests.storage".into(), storage);
-            }
-        }
-        _ => {
-            used.insert(request.resource.to_owned(), number(1));
-        }
-    }
-    used
-}
-
 /// What containers do not say although it is limited.
 fn unspecified(pod: &Value, limited: &[&String]) -> Option<String> {
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -306,6 +248,11 @@ mod tests {
                 "pods",
                 container(json!({"cpu": "2"})),
                 "exceeded quota: q, requested: requests.cpu=2, used: requests.cpu=0, limited: requests.cpu=1",
+            ),
+            (
+                "pods",
+                json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}], "overhead": {"cpu": "10m"}}}),
+                "exceeded quota: q, requested: requests.cpu=1010m, used: requests.cpu=0, limited: requests.cpu=1",
             ),
             (
                 "services",

@@ -13,6 +13,7 @@ pub mod openapi;
 pub mod pod_resources;
 pub mod quantity;
 pub mod quota_scopes;
+pub mod quota_usage;
 pub mod schema;
 pub mod selectors;
 pub mod status;
