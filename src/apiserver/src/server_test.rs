@@ -584,3 +584,95 @@ async fn what_is_forgotten_is_said_to_be_expired() {
     assert_eq!((status, names), (StatusCode::OK, vec!["b", "c", "d"]));
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_change_and_deny_what_their_bindings_cover() {
+    let cluster = Cluster::start().await;
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]});
+    let constraints = json!({"resourceRules": [rule], "excludeResourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+        "operations": ["*"], "resources": ["configmaps"], "resourceNames": ["limits"]}]});
+    let object = |kind: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "p"}, "spec": spec});
+    let policy = object(
+        "ValidatingAdmissionPolicy",
+        json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "matchConstraints": constraints,
+            "matchConditions": [{"name": "not-free", "expression": "object.metadata.name != 'free'"}],
+            "variables": [{"name": "most", "expression": "int(params.data.most)"}, {"name": "size", "expression": "has(object.data) ? size(object.data) : 0"}],
+            "validations": [
+                {"expression": "variables.size <= variables.most", "messageExpression": "'at most ' + string(variables.most)"},
+                {"expression": "request.userInfo.username != ''", "reason": "Forbidden"},
+                {"expression": "!has(object.data) || object.data.a != 'secret'", "message": "no secrets", "reason": "Forbidden"},
+                {"expression": "!has(object.data) || authorizer.requestResource.check(object.data.a).allowed()"}]}),
+    );
+    let binding = object(
+        "ValidatingAdmissionPolicyBinding",
+        json!({"policyName": "p", "validationActions": ["Deny"], "paramRef": {"name": "limits", "parameterNotFoundAction": "Deny"},
+            "matchResources": {"objectSelector": {"matchExpressions": [{"key": "loose", "operator": "DoesNotExist"}]}}}),
+    );
+    let mutating = object(
+        "MutatingAdmissionPolicy",
+        json!({"matchConstraints": constraints, "reinvocationPolicy": "Never", "mutations": [
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{metadata: Object.metadata{labels: {'by': 'policy'}}}"}},
+            {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: object.metadata.labels.by}]"}}]}),
+    );
+    let bound = object("MutatingAdmissionPolicyBinding", json!({"policyName": "p"}));
+    for (resource, body) in [
+        ("validatingadmissionpolicies", policy),
+        ("validatingadmissionpolicybindings", binding),
+        ("mutatingadmissionpolicies", mutating),
+        ("mutatingadmissionpolicybindings", bound),
+    ] {
+        let (status, made) = cluster.call("POST", &format!("{group}/{resource}"), Some(body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+    }
+    let map = |name: &str, data: Value, labels: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": data});
+    let denied = |why: &str| {
+        format!("configmaps \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: {why}")
+    };
+    let (status, refused) = cluster.call("POST", CONFIG_MAPS, Some(map("x", json!({}), json!({})))).await;
+    let why = "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
+    assert_eq!((status.as_u16(), refused["message"].as_str()), (422, Some(denied(why).as_str())));
+    let (status, made) = cluster.call("POST", CONFIG_MAPS, Some(map("limits", json!({"most": "1"}), json!({})))).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let authorizer = "!has(object.data) || authorizer.requestResource.check(object.data.a).allowed()";
+    for (data, code, reason, why) in [
+        (json!({"a": "get", "b": "2"}), 422, "Invalid", "at most 1".to_owned()),
+        (json!({"a": "secret"}), 403, "Forbidden", "no secrets".to_owned()),
+        (
+            json!({"b": "1"}),
+            422,
+            "Invalid",
+            "expression '!has(object.data) || object.data.a != 'secret'' resulted in error: no such key: a".to_owned(),
+        ),
+    ] {
+        let (status, refused) = cluster.call("POST", CONFIG_MAPS, Some(map("x", data, json!({})))).await;
+        assert_eq!((status.as_u16(), refused["reason"].as_str()), (code, Some(reason)), "{refused}");
+        assert_eq!(refused["message"], denied(&why));
+        assert_eq!(refused["details"]["causes"][0]["message"], denied(&why)["configmaps \"x\" is forbidden: ".len()..]);
+    }
+    let bob = UserInfo { name: "bob".into(), groups: vec!["system:authenticated".into()], ..UserInfo::default() };
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "get"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "r"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}]});
+    for (resource, body) in [("roles", role), ("rolebindings", binding)] {
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/default/{resource}");
+        cluster.call("POST", &path, Some(body)).await;
+    }
+    for (verb, want) in [("delete", 422), ("get", 201)] {
+        let body = Some(map("x", json!({"a": verb}), json!({})).to_string().into_bytes());
+        let (status, answer) = cluster.call_as(&bob, "POST", CONFIG_MAPS, "application/json", body).await;
+        assert_eq!(status.as_u16(), want, "{answer}");
+        if want == 422 {
+            assert_eq!(answer["message"], denied(&format!("failed expression: {authorizer}")));
+        } else {
+            assert_eq!(answer["metadata"]["labels"], json!({"by": "policy", "a/b": "policy"}));
+        }
+    }
+    for (name, labels) in [("free", json!({})), ("y", json!({"loose": "yes"}))] {
+        let (status, made) = cluster.call("POST", CONFIG_MAPS, Some(map(name, json!({"b": "1"}), labels))).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+    }
+    cluster.stop().await;
+}

@@ -80,7 +80,7 @@ fn expressions_come_to_what_the_language_says() {
         "m[?'k'].value() == 'v' && !l[?7].hasValue() && d.?a.?b[0].orValue(9) == 1 && [?optional.none(), ?optional.of(1)] == [1]",
         "{?'a': optional.none()} == {} && optional.of(1).optMap(v, v + 1).value() == 2 && optional.none().or(optional.of(3)).value() == 3",
         "cel.bind(y, x + 1, y * y) == 36 && [1, 2].includes(2) && 'a'.includes('a')",
-        "x == 5.0 && 1 in [1.0] && {1: 'a'}[1u] == 'a' && dyn(1) == 1u && dyn('a') != 1",
+        "dyn(x) == 5.0 && dyn(1) in [1.0] && {1: 'a'}[dyn(1u)] == 'a' && dyn(1) == 1u && dyn('a') != 1",
         "[1, 2, 3].map(v, v).filter(v, v > 1).exists(v, v == 3) // the end",
     ];
     for text in yes {

@@ -294,9 +294,14 @@ mod tests {
         assert_eq!(said(kind, |_| {}).len(), 2);
         let validation = |expression: &str| {
             let validations = json!([{"expression": expression}]);
-            said(kind, |spec| spec["validations"] = validations.clone())
+            said(kind, |spec| {
+                spec["validations"] = validations.clone();
+                spec["variables"] = json!([{"name": "a", "expression": "1"}]);
+            })
         };
         assert!(validation("object.spec.replicas < 5 && variables.a == 1").is_empty());
+        assert_eq!(validation("variables.b == 1"), ["spec.validations[0].expression: Invalid value"]);
+        assert_eq!(validation("variables.a == 'x'"), ["spec.validations[0].expression: Invalid value"]);
         assert_eq!(validation("object.x"), ["spec.validations[0].expression: Invalid value"]);
         assert_eq!(
             validation("params.x > 1"),

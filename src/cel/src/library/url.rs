@@ -65,7 +65,7 @@ impl Url {
             None => ("", rest),
         };
         if host.contains(' ') {
-            return Err(wrong(&format!("invalid character \" \" in host name")));
+            return Err(wrong("invalid character \" \" in host name"));
         }
         let port = host.rsplit_once(':').filter(|(before, _)| !before.contains('[') || before.ends_with(']'));
         if let Some((_, port)) = port.filter(|(_, port)| !port.bytes().all(|byte| byte.is_ascii_digit())) {
