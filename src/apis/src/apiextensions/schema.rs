@@ -407,7 +407,7 @@ impl Spent {
         if self.total <= TOTAL_COST_MAX {
             return;
         }
-        self.most.sort_by(|one, other| other.0.cmp(&one.0));
+        self.most.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
         for (_, path) in self.most.iter().take(NAMED_MAX) {
             let detail = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
             errors.push(FieldError::forbidden(path, detail));
