@@ -74,9 +74,10 @@ fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
     });
 }
 
-/// Whether a quorum has not been heard for too long.
+/// Whether a quorum has not been heard for too long, or not yet: a server that led when it ended begins as a leader, and
+/// learns then whether another leads.
 fn is_deaf(data: &DataMetrics) -> bool {
-    data.borrow_watched().last_quorum_acked.is_some_and(|heard| heard.into_inner().elapsed() > DEAF)
+    data.borrow_watched().last_quorum_acked.is_none_or(|heard| heard.into_inner().elapsed() > DEAF)
 }
 
 /// Whether the first entry of this leadership is applied, and so all before it.

@@ -195,6 +195,25 @@ async fn from_one_to_three_to_five_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_comes_back_does_not_think_that_it_leads_until_it_is_heard() {
+    let mut cluster = Cluster::of_three().await;
+    let old = cluster.leader().await;
+    cluster.kill(old).await;
+    put_somehow(cluster.any(), "a", "1").await;
+    let others: Vec<u64> = cluster.stores.keys().copied().collect();
+    cluster.wires.isolate(old, &others);
+    let store = cluster.start(old).await;
+    let mut own = store.leadership();
+    // Longer than an election takes.
+    let led = timeout(Duration::from_secs(1), own.wait_for(Option::is_some)).await;
+    assert!(led.is_err(), "{led:?}");
+    assert!(all(&store).await.is_err());
+    cluster.wires.heal();
+    eventually(|| all(&store)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, not a test"]
 #[expect(clippy::print_stderr, reason = "its output is what it is for")]
 async fn from_the_loss_of_a_leader_to_the_next_write() {
