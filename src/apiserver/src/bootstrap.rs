@@ -42,9 +42,7 @@ pub async fn bootstrap(core: &Arc<Core>) -> Result<(), StoreError> {
     for repair in services::repairs(core) {
         repair.commit(&core.store).await?;
     }
-    core.cacher.fresh().await.map_err(|behind| {
-        StoreError::Unavailable(format!("the watch cache is at {} of {}", behind.current, behind.wanted))
-    })?;
+    core.cacher.fresh().await.map_err(|reason| StoreError::Unavailable(reason.to_string()))?;
     core.bootstrapped.store(true, Ordering::Release);
     Ok(())
 }

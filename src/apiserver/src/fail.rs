@@ -4,7 +4,7 @@ use apimachinery::status::Status;
 use serde_json::{Value, json};
 use storage::StoreError;
 
-use crate::cacher::Behind;
+use crate::cacher::{Behind, NotFresh};
 
 /// A failure with all its parts; an empty `reason` stands for an unknown one.
 pub fn status(code: u16, reason: &str, message: impl Into<String>, details: Option<Value>) -> Status {
@@ -188,6 +188,15 @@ pub fn timeout(message: impl Into<String>) -> Status {
 pub fn too_many(message: impl Into<String>, retry_after_seconds: u32) -> Status {
     let details = json!({"retryAfterSeconds": retry_after_seconds});
     status(429, "TooManyRequests", message, (retry_after_seconds > 0).then_some(details))
+}
+
+impl From<NotFresh> for Box<Status> {
+    fn from(reason: NotFresh) -> Self {
+        match reason {
+            NotFresh::Behind(behind) => behind.into(),
+            NotFresh::Store(error) => store(&error).into(),
+        }
+    }
 }
 
 impl From<Behind> for Box<Status> {

@@ -43,6 +43,23 @@ pub struct Behind {
     pub current: u64,
 }
 
+/// Why the cache cannot be said to be fresh.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFresh {
+    /// It has not caught up.
+    #[error("the watch cache is at {} of {}", .0.current, .0.wanted)]
+    Behind(Behind),
+    /// The store does not say what it should hold.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Behind> for NotFresh {
+    fn from(behind: Behind) -> Self {
+        Self::Behind(behind)
+    }
+}
+
 /// The watch cache of all resources.
 pub struct Cacher {
     store: SharedStore,
@@ -125,12 +142,13 @@ impl Cacher {
         *self.revision.borrow()
     }
 
-    /// Waits until the cache holds everything that is committed now.
+    /// Waits until the cache holds everything that was acknowledged before the call, by whichever server.
     ///
     /// # Errors
-    /// When it does not come about.
-    pub async fn fresh(&self) -> Result<u64, Behind> {
-        self.reach(self.store.revision()).await
+    /// When it does not come about, or nobody can say now what was acknowledged.
+    pub async fn fresh(&self) -> Result<u64, NotFresh> {
+        let committed = self.store.current_revision().await?;
+        Ok(self.reach(committed).await?)
     }
 
     /// Waits until the cache holds everything up to `revision`.

@@ -66,10 +66,7 @@ pub async fn page(core: &Core, resource: &Resource, scope: &Scope, options: &Lis
         (Some(0), _) => Ok(current(core, resource, scope, &selection, options.limit, None)),
         (Some(revision), _) => {
             // A revision far ahead is refused without waiting for it.
-            let committed = core.store.revision();
-            if revision > committed {
-                return Err(fail::too_large_version(revision, committed).into());
-            }
+            not_ahead(core, revision).await?;
             core.cacher.reach(revision).await?;
             Ok(current(core, resource, scope, &selection, options.limit, None))
         }
@@ -130,6 +127,15 @@ fn cut(mut entries: Vec<Arc<Entry>>, revision: u64, limit: usize, scope: &Scope,
     }
 }
 
+/// Refuses a revision that nothing was written at yet. One that this server has not heard of may be of a write through another.
+async fn not_ahead(core: &Core, revision: u64) -> Result<(), Failure> {
+    if revision <= core.store.revision() {
+        return Ok(());
+    }
+    let committed = core.store.current_revision().await.map_err(|error| Box::new(fail::store(&error)))?;
+    if revision > committed { Err(fail::too_large_version(revision, committed).into()) } else { Ok(()) }
+}
+
 /// A page as of a revision that may have passed.
 async fn at_revision(
     core: &Core,
@@ -140,10 +146,7 @@ async fn at_revision(
     revision: u64,
     start: &str,
 ) -> Result<Page, Failure> {
-    let committed = core.store.revision();
-    if revision > committed {
-        return Err(fail::too_large_version(revision, committed).into());
-    }
+    not_ahead(core, revision).await?;
     core.cacher.reach(revision).await?;
     let cache = resource.cache(&core.cacher);
     let (entries, changed) = cache.list(scope, (!start.is_empty()).then_some(start), |entry| selection.selects(entry));
