@@ -11,7 +11,7 @@
 
 use std::path::PathBuf;
 
-use apiserver::{fail, respond};
+use apiserver::{endpoints::Failure, fail, respond};
 use axum::{
     Json, Router,
     body::Body,
@@ -21,6 +21,7 @@ use axum::{
 use http::{Response, StatusCode};
 use raft::{Member, RaftStore, Server};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use storage::StoreError;
 
 use crate::join::{self, Admission, Application};
@@ -54,9 +55,16 @@ pub fn paths(cluster: Cluster) -> Router {
         .with_state(cluster)
 }
 
-type Answer = Result<Response<Body>, Response<Body>>;
+type Outcome = Result<Value, Failure>;
 
-async fn admit(State(cluster): State<Cluster>, application: Result<Json<Application>, JsonRejection>) -> Answer {
+async fn admit(
+    State(cluster): State<Cluster>,
+    application: Result<Json<Application>, JsonRejection>,
+) -> Response<Body> {
+    answered(admitted(&cluster, application).await)
+}
+
+async fn admitted(cluster: &Cluster, application: Result<Json<Application>, JsonRejection>) -> Outcome {
     let Json(application) = application.map_err(|error| refused(400, "BadRequest", &error.body_text()))?;
     let Application { name, address } = application;
     if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
@@ -67,8 +75,7 @@ async fn admit(State(cluster): State<Cluster>, application: Result<Json<Applicat
     let server = Server { name, peer_address: address.clone(), api_address: address };
     let id = add(&cluster.store, &server).await.map_err(|error| failed(&error))?;
     tracing::info!(id, name = server.name, address = server.api_address, "a server joins");
-    let admission = Admission { cluster: cluster.cluster, id, keys };
-    Ok(respond::json(StatusCode::OK, &serde_json::json!(admission)))
+    Ok(json!(Admission { cluster: cluster.cluster.clone(), id, keys }))
 }
 
 /// Adds a server under a free number. Two that join at once may be thought the same number of.
@@ -86,39 +93,46 @@ async fn add(store: &RaftStore, server: &Server) -> Result<u64, StoreError> {
 }
 
 async fn list(State(cluster): State<Cluster>) -> Response<Body> {
-    respond::json(StatusCode::OK, &serde_json::json!(Members { members: cluster.store.members() }))
+    answered(Ok(json!(Members { members: cluster.store.members() })))
 }
 
-async fn remove(State(cluster): State<Cluster>, Path(id): Path<u64>) -> Answer {
+async fn remove(State(cluster): State<Cluster>, Path(id): Path<u64>) -> Response<Body> {
     done(cluster.store.remove(id).await)
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 struct Force {
     #[serde(default)]
     force: bool,
 }
 
-async fn promote(State(cluster): State<Cluster>, Path(id): Path<u64>, Query(how): Query<Force>) -> Answer {
+async fn promote(State(cluster): State<Cluster>, Path(id): Path<u64>, Query(how): Query<Force>) -> Response<Body> {
     done(cluster.store.promote(id, how.force).await)
 }
 
-async fn lead(State(cluster): State<Cluster>, Path(id): Path<u64>) -> Answer {
+async fn lead(State(cluster): State<Cluster>, Path(id): Path<u64>) -> Response<Body> {
     done(cluster.store.transfer_leader(id).await)
 }
 
-fn done(outcome: Result<(), StoreError>) -> Answer {
-    outcome.map_err(|error| failed(&error))?;
-    Ok(respond::json(StatusCode::OK, &serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})))
+fn done(outcome: Result<(), StoreError>) -> Response<Body> {
+    let success = json!({"kind": "Status", "apiVersion": "v1", "status": "Success"});
+    answered(outcome.map(|()| success).map_err(|error| failed(&error)))
 }
 
-fn failed(error: &StoreError) -> Response<Body> {
-    match error {
-        StoreError::Invalid(why) => refused(409, "Conflict", why),
-        other => respond::status(&fail::store(other)),
+fn answered(outcome: Outcome) -> Response<Body> {
+    match outcome {
+        Ok(body) => respond::json(StatusCode::OK, &body),
+        Err(status) => respond::status(&status),
     }
 }
 
-fn refused(code: u16, reason: &str, why: &str) -> Response<Body> {
-    respond::status(&fail::status(code, reason, why, None))
+fn failed(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Invalid(why) => refused(409, "Conflict", why),
+        other => fail::store(other).into(),
+    }
+}
+
+fn refused(code: u16, reason: &str, why: &str) -> Failure {
+    fail::status(code, reason, why, None).into()
 }

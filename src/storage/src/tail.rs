@@ -104,9 +104,8 @@ fn whole(head: &[u8], rest: &[u8]) -> Option<usize> {
 /// Whether nothing more is there, or a whole record, or the beginning of one that was cut off.
 fn begins_with_a_record(bytes: &[u8]) -> bool {
     let Some((head, rest)) = bytes.split_at_checked(HEAD) else { return true };
-    rest.get(..length(head)).is_none_or(|record| {
-        masked(crc32c::crc32c_append(crc32c::crc32c(&head[6..]), record)) == checksum(head)
-    })
+    rest.get(..length(head))
+        .is_none_or(|record| masked(crc32c::crc32c_append(crc32c::crc32c(&head[6..]), record)) == checksum(head))
 }
 
 fn checksum(head: &[u8]) -> u32 {
