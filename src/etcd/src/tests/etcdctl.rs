@@ -103,7 +103,7 @@ async fn etcdctl_grants_keeps_and_ends_leases() {
     let ours = Ours::start().await;
     let granted = json(&ours.ctl(&["lease", "grant", "600", "--write-out=json"]).await);
     assert_eq!(granted["TTL"], 600, "{granted}");
-    let id = format!("{:x}", granted["ID"].as_i64().unwrap());
+    let id = format!("{:016x}", granted["ID"].as_i64().unwrap());
     ours.ctl(&["put", "leased", "x", &format!("--lease={id}")]).await;
     let life = json(&ours.ctl(&["lease", "timetolive", &id, "--keys", "--write-out=json"]).await);
     assert_eq!((&life["granted-ttl"], &life["keys"]), (&Value::from(600), &Value::from(vec!["bGVhc2Vk"])));
@@ -122,7 +122,7 @@ async fn etcdctl_grants_keeps_and_ends_leases() {
 
     // One that is kept alive outlives its time; when nobody does any more, it ends.
     let granted = json(&ours.ctl(&["lease", "grant", "2", "--write-out=json"]).await);
-    let (id, ttl) = (format!("{:x}", granted["ID"].as_i64().unwrap()), Duration::from_secs(2));
+    let (id, ttl) = (format!("{:016x}", granted["ID"].as_i64().unwrap()), Duration::from_secs(2));
     ours.ctl(&["put", "kept", "x", &format!("--lease={id}")]).await;
     let mut keeper = ours.command(&["lease", "keep-alive", &id]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(keeper.stdout.take().unwrap()).lines();
