@@ -34,8 +34,6 @@ const UNDECIDED: Duration = Duration::from_secs(7);
 const READ: Duration = Duration::from_secs(1);
 /// How long an answer may still be on its way from a server that leads no more.
 const DEPOSED: Duration = Duration::from_millis(500);
-/// How long the reason of a failure may take to be known once the store has let go of what was proposed.
-const REASON: Duration = Duration::from_millis(500);
 /// How long to wait until the same server is asked again.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -100,9 +98,7 @@ impl RaftStore {
             }
             Ok(Err(error)) => Err(NotDone::Failed(StoreError::Unavailable(error.to_string()))),
             Err(_) => {
-                // The reason is noted a moment after the proposals are let go of.
-                let reason = timeout(REASON, self.failure.noted()).await;
-                Err(NotDone::Failed(reason.unwrap_or_else(|_| {
+                Err(NotDone::Failed(self.failure.get().unwrap_or_else(|| {
                     StoreError::UnknownOutcome("the store stopped before it was decided".to_owned())
                 })))
             }

@@ -21,7 +21,7 @@ use crate::{
     member::{self, Removed},
     network::Reach,
     records::{self, APPLIED, INSTALLED, MEMBERSHIP, REMOVED},
-    types::{LogId, Snapshot, SnapshotMeta, StoredMembership},
+    types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership},
 };
 
 /// How many entries go into one batch at most.
@@ -98,16 +98,15 @@ impl StateMachine {
         self.applied.last
     }
 
-    /// Runs `work` where it may wait for the disk.
+    /// Runs `work` where it may wait for the disk; what fails in it is noted there.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Failure) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let result = match spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::Unavailable(format!("applying the log was broken off: {error}"))),
-        };
-        result.map_err(|error| self.failure.note(error))
+        let failure = self.failure.clone();
+        spawn_blocking(move || work(&failure)).await.unwrap_or_else(|error| {
+            Err(self.failure.note(StoreError::Unavailable(format!("applying the log was broken off: {error}"))))
+        })
     }
 
     /// The keyspace as it is now. Nothing is being applied: openraft asks for one thing at a time.
@@ -133,49 +132,67 @@ impl Applied {
         keyspace: &Keyspace,
         leases: &mpsc::UnboundedSender<LeaseChange>,
         published: &Published,
+        failure: &Failure,
         entries: Vec<EntryResponder<TypeConfig>>,
-    ) -> Result<Self, StoreError> {
+    ) -> io::Result<Self> {
+        let (entries, responders): (Vec<Entry>, Vec<_>) = entries.into_iter().unzip();
+        // Noted before those who wait are let go of: they then ask why.
+        let decided = self.decide(keyspace, entries).map_err(|error| failure.note(error))?;
+        // Before whoever removed a server is told that it is removed.
+        if decided.membership_changed {
+            published.tell(&self);
+        }
+        for (responder, outcome) in responders.into_iter().zip(decided.outcomes) {
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        for change in decided.changes {
+            // Nobody listens while the store closes.
+            let _ = leases.send(change);
+        }
+        Ok(self)
+    }
+
+    /// What entries come to, in one batch that is written.
+    fn decide(&mut self, keyspace: &Keyspace, entries: Vec<Entry>) -> Result<Decided, StoreError> {
         let database = keyspace.database();
         let mut session = keyspace.session();
-        let mut answers = Vec::with_capacity(entries.len());
-        let mut changes = Vec::new();
-        let mut membership_changed = false;
-        for (entry, responder) in entries {
+        let mut decided = Decided::default();
+        for entry in entries {
             let outcome = match entry.payload {
                 EntryPayload::Blank => Outcome::Done { revision: session.revision() },
                 EntryPayload::Normal(command) => {
                     let outcome = session.apply(&command)?;
-                    changes.extend(lease_change(&command, &outcome));
+                    decided.changes.extend(lease_change(&command, &outcome));
                     outcome
                 }
                 EntryPayload::Membership(membership) => {
                     let membership = StoredMembership::new(Some(entry.log_id), membership);
                     self.removed.extend(member::gone(&self.membership, &membership));
                     self.membership = membership;
-                    membership_changed = true;
+                    decided.membership_changed = true;
                     records::put(database, session.batch(), MEMBERSHIP, &self.membership);
                     records::put(database, session.batch(), REMOVED, &self.removed);
                     Outcome::Done { revision: session.revision() }
                 }
             };
             self.last = Some(entry.log_id);
-            answers.extend(responder.map(|responder| (responder, outcome)));
+            decided.outcomes.push(outcome);
         }
         records::put(database, session.batch(), APPLIED, &self.last);
         session.commit()?;
-        // Before whoever removed a server is told that it is removed.
-        if membership_changed {
-            published.tell(&self);
-        }
-        for (responder, outcome) in answers {
-            responder.send(outcome);
-        }
-        for change in changes {
-            // Nobody listens while the store closes.
-            let _ = leases.send(change);
-        }
-        Ok(self)
+        Ok(decided)
     }
+}
+
+/// What a batch of entries came to.
+#[derive(Default)]
+struct Decided {
+    /// One for each entry.
+    outcomes: Vec<Outcome>,
+    changes: Vec<LeaseChange>,
+    membership_changed: bool,
 }
 
 fn lease_change(command: &Command, outcome: &Outcome) -> Option<LeaseChange> {
@@ -210,7 +227,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             }
             let (keyspace, leases, applied) = (self.keyspace.clone(), self.leases.clone(), self.applied.clone());
             let published = self.published.clone();
-            self.applied = self.blocking(move || applied.apply(&keyspace, &leases, &published, batch)).await?;
+            self.applied =
+                self.blocking(move |failure| applied.apply(&keyspace, &leases, &published, failure, batch)).await?;
         }
     }
 
@@ -224,7 +242,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> io::Result<()> {
         let (keyspace, meta) = (self.keyspace.clone(), meta.clone());
-        self.applied = self.blocking(move || install(&keyspace, &meta, image)).await?;
+        self.applied =
+            self.blocking(move |failure| install(&keyspace, &meta, image).map_err(|error| failure.note(error))).await?;
         self.published.tell(&self.applied);
         Ok(())
     }
