@@ -2,10 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
+use component_base::files;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A file that cannot be used.
@@ -38,7 +38,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> FileError {
 /// # Errors
 /// When the disk refuses.
 pub fn make_folder(path: &Path) -> Result<(), FileError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))
+    files::make_private_folder(path).map_err(failed(path))
 }
 
 /// The text of a file; nothing when there is none.
@@ -58,23 +58,7 @@ pub fn read(path: &Path) -> Result<Option<String>, FileError> {
 /// # Errors
 /// When the disk refuses.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let staged = path.with_extension("new");
-    let write = || {
-        // A staged file that an earlier crash left may have any mode.
-        match fs::remove_file(&staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&staged, path)?;
-        match path.parent() {
-            Some(folder) => fs::File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(failed(path))
+    files::write_private(path, bytes).map_err(failed(path))
 }
 
 /// What a file of JSON holds; nothing when there is none.

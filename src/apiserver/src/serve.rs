@@ -3,17 +3,14 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::body::Body;
+use component_base::tls::{self, ServingError, Strangers};
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -27,61 +24,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Requests and watches of one HTTP/2 connection at once.
 const STREAMS_MAX: u32 = 1000;
 
-/// Why TLS cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A certificate or key that is no PEM.
-    #[error("the {what} is not valid PEM: {message}")]
-    Pem {
-        /// Which.
-        what: &'static str,
-        /// Why not.
-        message: String,
-    },
-    /// Certificates and keys that do not go together.
-    #[error("the serving certificate cannot be used: {0}")]
-    Certificate(#[from] rustls::Error),
-    /// An authority for clients that cannot be used.
-    #[error("the client authority cannot be used: {0}")]
-    Authority(#[from] rustls::server::VerifierBuilderError),
-}
-
-/// How the server identifies itself, and whose client certificates it believes.
+/// How the server identifies itself, and whose client certificates it believes; who shows none may have a token. All PEM.
 ///
 /// # Errors
 /// When one of the three cannot be used.
-pub fn server_config(certificates: &str, key: &str, client_authority: &str) -> Result<Arc<ServerConfig>, TlsError> {
-    let pem = |what: &'static str| {
-        move |error: rustls::pki_types::pem::Error| TlsError::Pem { what, message: error.to_string() }
-    };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificates.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(pem("serving certificate"))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(pem("serving key"))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(client_authority.as_bytes()) {
-        roots.add(certificate.map_err(pem("client authority"))?)?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-/// The first certificate of a PEM text, in DER.
-///
-/// # Errors
-/// When there is none.
-pub fn authority_der(pem: &str) -> Result<Vec<u8>, TlsError> {
-    CertificateDer::from_pem_slice(pem.as_bytes())
-        .map(|certificate| certificate.as_ref().to_vec())
-        .map_err(|error| TlsError::Pem { what: "authority", message: error.to_string() })
+pub fn server_config(certificates: &str, key: &str, client_authority: &str) -> Result<Arc<ServerConfig>, ServingError> {
+    tls::server_config(certificates, key, client_authority, Strangers::Enter, &[b"h2", b"http/1.1"])
 }
 
 /// Serves one connection until it or the server ends.

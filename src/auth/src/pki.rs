@@ -6,11 +6,10 @@
 use std::{
     fs, io,
     net::IpAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use component_base::Clock;
+use component_base::{Clock, files};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -249,8 +248,7 @@ fn read(path: &Path) -> Result<String, PkiError> {
 /// # Errors
 /// When the disk refuses.
 pub fn make_folder(folder: &Path) -> Result<(), PkiError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| PkiError::File { path: folder.to_owned(), source })
+    files::make_private_folder(folder).map_err(|source| PkiError::File { path: folder.to_owned(), source })
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
@@ -258,19 +256,7 @@ pub fn make_folder(folder: &Path) -> Result<(), PkiError> {
 /// # Errors
 /// When the disk refuses.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
-    let staged = path.with_extension("new");
-    let write = || {
-        // A staged file that an earlier crash left may have any mode.
-        match fs::remove_file(&staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&staged, path)
-    };
-    write().map_err(|source| PkiError::File { path: path.to_owned(), source })
+    files::write_private(path, bytes).map_err(|source| PkiError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

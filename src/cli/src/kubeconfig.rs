@@ -2,11 +2,11 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
+use component_base::files;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -93,7 +93,8 @@ pub fn merge(ours: &Path) -> Result<(), CliError> {
         Err(error) => return Err(CliError::file(&target)(error)),
     };
     let text = serde_yaml_ng::to_string(&merged).map_err(|error| invalid(&target, error))?;
-    write_private(&target, &text).map_err(CliError::file(&target))
+    let folder = target.parent().map_or(Ok(()), fs::create_dir_all);
+    folder.and_then(|()| files::write_private(&target, text.as_bytes())).map_err(CliError::file(&target))
 }
 
 /// `existing` with the named entries of `own` added or replaced.
@@ -111,19 +112,6 @@ fn merged(mut existing: serde_yaml_ng::Value, own: &serde_yaml_ng::Value) -> Opt
         root.insert("current-context".into(), context.clone());
     }
     Some(existing)
-}
-
-/// Writes a file that holds keys: whole or not at all, readable by its owner alone.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let staged = path.with_extension("coracle-new");
-    let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&staged)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(staged, path)
 }
 
 #[cfg(test)]

@@ -19,6 +19,35 @@ const SIMILAR_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 const BURST: f64 = 25.0;
 const REFILL_SECONDS: f64 = 300.0;
 const REMEMBERED_MAX: usize = 4_096;
+/// Kubernetes refuses longer messages.
+const MESSAGE_MAX: usize = 1_024;
+
+/// `Normal` or `Warning`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// As it should be.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+impl Severity {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// `message`, cut to what Kubernetes takes.
+pub fn shortened(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE_MAX) {
+        message.truncate(end);
+    }
+    message
+}
 
 /// One thing that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

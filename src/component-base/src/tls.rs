@@ -1,17 +1,85 @@
-//! TLS to servers whose authority is not known beforehand: nobody vouches for them, or the hash of the authority does.
+//! TLS: for servers, and to servers whose authority is not known beforehand, since nobody vouches for them or only the hash
+//! of the authority does.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, ServerConfig, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::{VerifierBuilderError, WebPkiClientVerifier},
 };
 use sha2::{Digest, Sha256};
+
+/// Certificates or a key with which nobody can serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    /// One that is no PEM.
+    #[error("the {what} is not valid PEM: {source}")]
+    Pem {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Certificates and keys that do not go together.
+    #[error("the serving certificate cannot be used: {0}")]
+    Certificate(#[from] rustls::Error),
+    /// An authority for clients that cannot be used.
+    #[error("the client authority cannot be used: {0}")]
+    Authority(#[from] VerifierBuilderError),
+}
+
+/// Whether a client may come in that shows no certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    /// It proves itself otherwise, or is nobody.
+    Enter,
+    /// Only who shows a certificate of the authority comes in.
+    StayOut,
+}
+
+/// How a server identifies itself, whose client certificates it believes, and which protocols it speaks (ALPN). The first
+/// three are PEM; certificates may be a chain, and authorities several.
+///
+/// # Errors
+/// When one of the three cannot be used.
+pub fn server_config(
+    certificates: &str,
+    key: &str,
+    client_authority: &str,
+    strangers: Strangers,
+    protocols: &[&[u8]],
+) -> Result<Arc<ServerConfig>, ServingError> {
+    let pem = |what: &'static str| move |source| ServingError::Pem { what, source };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(pem("serving certificate"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(pem("serving key"))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(client_authority.as_bytes()) {
+        roots.add(certificate.map_err(pem("client authority"))?)?;
+    }
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = match strangers {
+        Strangers::Enter => verifier.allow_unauthenticated(),
+        Strangers::StayOut => verifier,
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier.build()?)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
 
 /// Takes any certificate: for what a pod serves, of which Kubernetes' probes and proxy ask no more. Signatures are checked,
 /// so that the other end at least has the key of what it shows.
@@ -71,6 +139,15 @@ pub struct WrongAuthority {
     pub wanted: String,
     /// The hash of the last certificate that was shown, hex.
     pub shown: String,
+}
+
+impl WrongAuthority {
+    /// What a handshake failed of, if it was that.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        let rustls::Error::InvalidCertificate(CertificateError::Other(reason)) = tls else { return None };
+        reason.0.downcast_ref()
+    }
 }
 
 /// The authority that a [`pinned`] configuration met.

@@ -42,7 +42,7 @@ mod tests;
 pub use self::{
     door::Door,
     members::{Alone, Member, MemberError, Members, Standing},
-    serve::{TlsError, serve, server_config},
+    serve::{serve, server_config},
 };
 
 /// The version of etcd whose answers these are: the first whose progress notices never come before the events they speak of.

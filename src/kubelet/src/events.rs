@@ -22,28 +22,12 @@ use kube::{
 use serde_json::json;
 use tokio::sync::mpsc;
 
+pub use component_base::events::Severity;
+
 use crate::pod::traits::PodExt;
 
 /// More than that many unwritten events are dropped.
 const QUEUE_MAX: usize = 4_096;
-
-/// `Normal` or `Warning`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Severity {
-    /// As it should be.
-    Normal,
-    /// Somebody should look.
-    Warning,
-}
-
-impl Severity {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Normal => "Normal",
-            Self::Warning => "Warning",
-        }
-    }
-}
 
 /// One thing that happened.
 #[derive(Debug, Clone)]
@@ -102,11 +86,7 @@ impl Recorder {
     }
 
     fn record(&self, object: ObjectReference, severity: Severity, reason: &'static str, message: String) {
-        // Kubernetes refuses longer ones.
-        let message = match message.char_indices().nth(1_024) {
-            Some((end, _)) => message[..end].to_owned(),
-            None => message,
-        };
+        let message = events::shortened(message);
         let occurrence = Occurrence { object, severity, reason, message, at: self.clock.now() };
         if let Err(error) = self.queue.try_send(occurrence) {
             tracing::warn!(%error, "an event was dropped");

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use apiserver::ApiServer;
-use component_base::Tasks;
+use component_base::{Tasks, accept};
 use raft::RaftStore;
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
@@ -34,27 +34,17 @@ impl Door {
     pub async fn open(self, listener: TcpListener) {
         let door = Arc::new(self);
         let stopping = door.tasks.stopping();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stopping.cancelled() => return,
-            };
-            match accepted {
-                Ok((stream, from)) => {
-                    let entering = door.clone();
-                    let connection = async move {
-                        if let Err(error) = entering.enter(stream).await {
-                            tracing::debug!(%from, %error, "a connection ended");
-                        }
-                    };
-                    door.tasks.spawn_graceful("connection", connection);
+        let entered = |stream, from| {
+            let entering = door.clone();
+            door.tasks.spawn_graceful("connection", async move {
+                if let Err(error) = entering.enter(stream).await {
+                    tracing::debug!(%from, %error, "a connection ended");
                 }
-                Err(error) => {
-                    // Usually too many open files: wait for connections to end rather than spin.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+            });
+        };
+        tokio::select! {
+            () = accept(listener, entered) => {}
+            () = stopping.cancelled() => {}
         }
     }
 

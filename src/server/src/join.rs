@@ -14,7 +14,7 @@ use component_base::{
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::{CertificateError, OtherError, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -133,8 +133,8 @@ async fn ask(server: &str, token: &JoinToken, text: &str, name: &str, address: &
     let answered = tokio::time::timeout(PATIENCE, send(authority, token, request)).await;
     let (code, bytes) = answered
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")))
-        .map_err(|error| match wrong_authority(&error) {
-            Some(source) => JoinError::OtherCluster { server: server.to_owned(), source },
+        .map_err(|error| match WrongAuthority::of(&error) {
+            Some(source) => JoinError::OtherCluster { server: server.to_owned(), source: source.clone() },
             None => unreachable(error),
         })?;
     if !code.is_success() {
@@ -152,13 +152,6 @@ async fn ask(server: &str, token: &JoinToken, text: &str, name: &str, address: &
         return Err(JoinError::Refused { server: server.to_owned(), reason });
     }
     serde_json::from_slice(&bytes).map_err(|error| unreachable(error.into()))
-}
-
-/// What TLS said, if it is that.
-fn wrong_authority(error: &io::Error) -> Option<WrongAuthority> {
-    let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(reason))) = tls else { return None };
-    reason.downcast_ref::<WrongAuthority>().cloned()
 }
 
 async fn send(

@@ -107,7 +107,7 @@ pub enum ServerError {
     },
     /// Keys of etcd's API.
     #[error("etcd's API: {0}")]
-    Etcd(#[from] etcd::TlsError),
+    Etcd(#[from] component_base::tls::ServingError),
     /// The store is gone.
     #[error(
         "server {id} has lost its store: there is none in {}. It must not come back as who it was: `coracle member remove \
@@ -206,7 +206,7 @@ impl Server {
                 service_range: config.network.service_range()?,
                 node_ports: NODE_PORTS,
                 issuer: ISSUER.to_owned(),
-                kubelet_tls: Some(tls::kubelet_client(&kubelet_client, ca.certificate_pem())?),
+                kubelet_tls: Some(tls::client(&kubelet_client, ca.certificate_pem(), &[])?),
                 cluster_ca: ca.certificate_pem().to_owned(),
             },
             store: Arc::new(store.clone()),

@@ -7,19 +7,21 @@
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use auth::{ClusterCa, pki::Certified};
-use component_base::Clock;
-use raft::{Connect, PeerStream, Server};
-use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-    server::WebPkiClientVerifier,
+use auth::ClusterCa;
+use component_base::{
+    Clock,
+    tls::{Strangers, server_config},
 };
+use raft::{Connect, PeerStream, Server};
+use rustls::{ServerConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{ServerError, tls::TlsError};
+use crate::{
+    ServerError,
+    tls::{self, TlsError},
+};
 
 /// The protocol that servers offer one another.
 pub const ALPN: &[u8] = b"coracle-peer/1";
@@ -45,30 +47,11 @@ impl Peers {
         let name = format!("{id}{SUFFIX}");
         // One certificate for either end of a connection.
         let own = authority.peer(&name, clock.now())?;
-        let (client, server) = configs(&own, authority.certificate_pem())?;
-        Ok(Self { client: TlsConnector::from(Arc::new(client)), server: Arc::new(server) })
+        let client = tls::client(&own, authority.certificate_pem(), &[ALPN])?;
+        let server =
+            server_config(&own.certificate, &own.key, authority.certificate_pem(), Strangers::StayOut, &[ALPN]);
+        Ok(Self { client: TlsConnector::from(client), server: server.map_err(TlsError::from)? })
     }
-}
-
-fn configs(own: &Certified, authority: &str) -> Result<(ClientConfig, ServerConfig), TlsError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
-    let roots = Arc::new(roots);
-    let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes())?];
-    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut client = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots.clone())
-        .with_client_auth_cert(chain.clone(), key.clone_key())?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build()?;
-    let mut server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
-    client.alpn_protocols = vec![ALPN.to_vec()];
-    server.alpn_protocols = vec![ALPN.to_vec()];
-    Ok((client, server))
 }
 
 /// The number of the server that shows this certificate (DER), which the authority has signed.
@@ -100,6 +83,7 @@ impl Connect for Peers {
 #[cfg(test)]
 mod tests {
     use component_base::SystemClock;
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! How the API server identifies itself to kubelets.
+//! How a server identifies itself to kubelets and to other servers.
 
 use std::sync::Arc;
 
@@ -17,12 +17,9 @@ pub enum TlsError {
     /// Certificate and key do not go together.
     #[error("certificate: {0}")]
     Certificate(#[from] rustls::Error),
-    /// The servers' own authority cannot be used.
-    #[error("the authority of servers: {0}")]
-    Authority(#[from] rustls::server::VerifierBuilderError),
-    /// What the API server serves with.
+    /// What a door serves with.
     #[error(transparent)]
-    Serving(#[from] apiserver::serve::TlsError),
+    Serving(#[from] component_base::tls::ServingError),
 }
 
 /// The first certificate of a PEM text, DER.
@@ -30,16 +27,17 @@ pub fn der(pem: &str) -> Result<Vec<u8>, TlsError> {
     Ok(CertificateDer::from_pem_slice(pem.as_bytes())?.to_vec())
 }
 
-/// A client of kubelets, which believes the cluster's authority.
-pub fn kubelet_client(client: &Certified, authority: &str) -> Result<Arc<ClientConfig>, TlsError> {
+/// A client that shows `client`, believes `authority` (PEM) and speaks these protocols (ALPN).
+pub fn client(client: &Certified, authority: &str, protocols: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
     let chain = vec![CertificateDer::from_pem_slice(client.certificate.as_bytes())?];
     let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
 }

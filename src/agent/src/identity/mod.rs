@@ -337,14 +337,9 @@ async fn first_contact(servers: &Servers, token: &JoinToken) -> Result<Certifica
     }
 }
 
-/// What a handshake failed of, if it was that.
 fn wrong_authority(error: &DialError) -> Option<WrongAuthority> {
     let DialError::Network { source, .. } = error else { return None };
-    let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = source.get_ref()?.downcast_ref()?
-    else {
-        return None;
-    };
-    other.0.downcast_ref().cloned()
+    WrongAuthority::of(source).cloned()
 }
 
 async fn first_certificate(pool: &Pool, node: &str, token: &JoinToken) -> Result<Pair, JoinError> {

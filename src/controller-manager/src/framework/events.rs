@@ -19,28 +19,10 @@ use kube::{
 use serde_json::json;
 use tokio::sync::mpsc;
 
+pub use component_base::events::Severity;
+
 /// More than that many unwritten events are dropped.
 const QUEUE_MAX: usize = 8_192;
-/// Kubernetes refuses longer messages.
-const MESSAGE_MAX: usize = 1_024;
-
-/// `Normal` or `Warning`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Severity {
-    /// As it should be.
-    Normal,
-    /// Somebody should look.
-    Warning,
-}
-
-impl Severity {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Normal => "Normal",
-            Self::Warning => "Warning",
-        }
-    }
-}
 
 /// One thing that happened.
 #[derive(Debug, Clone)]
@@ -123,10 +105,7 @@ impl Recorder {
         reason: &'static str,
         message: impl Into<String>,
     ) {
-        let mut message = message.into();
-        if let Some((end, _)) = message.char_indices().nth(MESSAGE_MAX) {
-            message.truncate(end);
-        }
+        let message = events::shortened(message.into());
         let at = self.events.clock.now();
         let occurrence = Occurrence { object, severity, reason, message, at, component: self.component };
         if let Err(error) = self.events.queue.try_send((self.client.clone(), occurrence)) {

@@ -10,6 +10,7 @@ mod tls;
 use std::sync::Arc;
 
 use axum::Router;
+use component_base::accept;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -27,23 +28,15 @@ const HANDSHAKE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, acceptor: TlsAcceptor, api: Arc<Api>) {
     let router = handlers::router(api);
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let (acceptor, router) = (acceptor.clone(), router.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = connection(stream, acceptor, router).await {
-                        tracing::debug!(%error, %peer, "a connection failed");
-                    }
-                });
+    accept(listener, |stream, peer| {
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        tokio::spawn(async move {
+            if let Err(error) = connection(stream, acceptor, router).await {
+                tracing::debug!(%error, %peer, "a connection failed");
             }
-            Err(error) => {
-                // Too many open files, most likely: others must end first.
-                tracing::warn!(%error, "a connection cannot be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        }
-    }
+        });
+    })
+    .await;
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
