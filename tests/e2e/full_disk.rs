@@ -77,6 +77,8 @@ fn a_full_disk_is_named_and_loses_nothing() {
     let filler = disk.path().join("filler");
     let mut file = File::create(&filler).expect("a file");
     while file.write_all(&[7; 64 << 10]).is_ok() {}
+    // Its space is free once it is removed only if nobody has it open.
+    drop(file);
     let value = format!("--from-literal=v={}", "x".repeat(64 << 10));
     let mut acknowledged = Vec::new();
     let refusal = loop {
